@@ -1,0 +1,1 @@
+"""Returns of a policy, and statistics over training seeds."""
