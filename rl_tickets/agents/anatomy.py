@@ -1,0 +1,165 @@
+"""The anatomy of an SB3 agent, discovered rather than looked up: who trains which weights, and who copies them."""
+
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from typing import Any
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+from torch.optim import Optimizer
+
+from rl_tickets.tickets.mask import Prunable
+
+
+def modules(model: BaseAlgorithm) -> dict[str, nn.Module]:
+    """The agent's own networks by attribute path: `policy` first, then any that the policy does not contain."""
+    found: dict[str, nn.Module] = {"policy": model.policy}
+    inside = {id(module) for module in model.policy.modules()}
+    for name, value in vars(model).items():
+        if isinstance(value, nn.Module) and id(value) not in inside:
+            found[name] = value
+            inside |= {id(module) for module in value.modules()}
+    return found
+
+
+def loose_tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
+    """Tensors that hang on the agent itself, as SAC's `log_ent_coef` does."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, torch.Tensor)}
+
+
+def optimizers(model: BaseAlgorithm) -> dict[str, Optimizer]:
+    """Every optimizer of the agent by attribute path, wherever it hangs: on the algorithm, the policy, a network.
+
+    Raises:
+        ValueError: there is none, so nothing could be trained and held (ARS is such an agent).
+    """
+    holders: list[tuple[str, object]] = [("", model)]
+    for path, module in modules(model).items():
+        holders += [(f"{path}.{name}" if name else path, inner) for name, inner in module.named_modules()]
+    found: dict[str, Optimizer] = {}
+    for path, holder in holders:
+        for name, value in vars(holder).items():
+            for key, item in _items(name, value):
+                if isinstance(item, Optimizer) and not any(item is other for other in found.values()):
+                    found[f"{path}.{key}".lstrip(".")] = item
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no torch optimizer, so its weights cannot be held; "
+            "use an algorithm that learns by gradients, such as PPO or SAC"
+        )
+    return found
+
+
+def _items(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, list | tuple):
+        yield from ((f"{name}.{index}", item) for index, item in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f"{name}.{key}", item) for key, item in value.items())
+    else:
+        yield name, value
+
+
+def trained_parameters(model: BaseAlgorithm) -> set[int]:
+    """Identities of all parameters that some optimizer steps."""
+    return {id(p) for optimizer in optimizers(model).values() for group in optimizer.param_groups for p in group["params"]}
+
+
+def prunable_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> dict[str, nn.Parameter]:
+    """The weights a mask covers, in the order of `policy.named_parameters()`.
+
+    By default all weight matrices and kernels that an optimizer trains: linear, convolutional, recurrent and
+    attention layers; never biases, norms, embeddings' targets or `log_std` parameters.
+
+    Raises:
+        ValueError: there is no optimizer, or nothing to prune.
+    """
+    trained = trained_parameters(model)
+    choose = _is_weight if prunable is None else prunable
+    found = {n: p for n, p in model.policy.named_parameters() if id(p) in trained and choose(n, p)}
+    if not found:
+        raise ValueError(f"no parameter of this {type(model).__name__} policy may be pruned; check `prunable`")
+    return found
+
+
+def _is_weight(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim >= 2 and "weight" in name.rsplit(".", 1)[-1]
+
+
+def twins(model: BaseAlgorithm) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Pairs (trained parameter, its copy in a target network).
+
+    A target network is a module none of whose parameters any optimizer steps; its origin is the trained module with
+    the same parameter names and shapes whose own name is most alike (`critic` for `critic_target`).
+    """
+    trained = trained_parameters(model)
+    every = _named_modules(model)
+    pairs: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
+    for name, target in every:
+        parameters = dict(target.named_parameters())
+        if not parameters or any(id(p) in trained or id(p) in pairs for p in parameters.values()):
+            continue
+        shapes = {key: p.shape for key, p in parameters.items()}
+        origins = [
+            (other, origin)
+            for other, origin in every
+            if {key: p.shape for key, p in origin.named_parameters()} == shapes
+            and all(id(p) in trained for p in origin.parameters())
+        ]
+        if origins:
+            _, origin = max(origins, key=lambda pair: SequenceMatcher(None, name, pair[0]).ratio())
+            ours = dict(origin.named_parameters())
+            pairs |= {id(copy): (ours[key], copy) for key, copy in parameters.items()}
+    return list(pairs.values())
+
+
+def copies(model: BaseAlgorithm) -> dict[str, str]:
+    """Names in the policy's `state_dict` that repeat a trained parameter, or belong to its target twin.
+
+    A shared extractor stands in a `state_dict` once for every place that uses it.
+    """
+    origin = {id(p): name for name, p in model.policy.named_parameters()}
+    trained = {id(copy): origin[id(p)] for p, copy in twins(model) if id(p) in origin}
+    every = model.policy.named_parameters(remove_duplicate=False)
+    pairs = ((name, trained.get(id(p), origin[id(p)])) for name, p in every)
+    return {name: source for name, source in pairs if name != source}
+
+
+def _named_modules(model: BaseAlgorithm) -> list[tuple[str, nn.Module]]:
+    """Every module by path, outer ones first."""
+    found = []
+    for path, module in modules(model).items():
+        found += [(f"{path}.{name}" if name else path, inner) for name, inner in module.named_modules()]
+    return found
+
+
+CRITIC = {"critic", "value", "vf", "qf", "q", "quantile"}
+ACTOR = {"actor", "policy", "action", "pi", "mu", "log"}
+
+
+def network_of(name: str) -> str:
+    """The network a policy parameter belongs to, by the field's usual names: actor, critic, or shared.
+
+    Example:
+        >>> network_of("mlp_extractor.value_net.0.weight"), network_of("features_extractor.cnn.0.weight")
+        ('critic', 'shared')
+    """
+    for part in name.split("."):
+        words = set(part.rstrip("0123456789").split("_")) | {word.rstrip("0123456789") for word in part.split("_")}
+        if words & CRITIC:
+            return "critic"
+        if words & ACTOR:
+            return "actor"
+    return "shared"
+
+
+def environment_name(model: Any) -> str:
+    """The Gymnasium id of the agent's environment, or the name of its class."""
+    env = model.get_env()
+    if env is None:
+        return "unknown"
+    try:
+        spec = env.get_attr("spec")[0]
+    except AttributeError:
+        spec = None
+    return str(spec.id) if spec is not None else type(env.unwrapped).__name__

@@ -1,0 +1,100 @@
+"""Rewinding: what of the training state goes back to an earlier step before a pruned agent trains again.
+
+Frankle et al. 2020 (arXiv 1912.05671) rewind weights to step k; Renda et al. 2020 (arXiv 2003.02389) rewind only the
+learning-rate schedule, or nothing at all (fine-tuning).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rl_tickets.agents.state import TrainingState
+
+
+class RewindWarning(UserWarning):
+    """A rewind point lay inside a rollout and was moved to the rollout's end."""
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """Where a pruned agent starts its next level: a fresh agent of `make_model`, with these parts set.
+
+    Args:
+        at: the rewind point k in environment steps; one inside a rollout is rounded up to the rollout's end.
+        weights: True sets the weights of step k; False keeps the trained ones.
+        optimizer: True sets the moments of step k; False starts with empty ones.
+        normalizer: True sets VecNormalize's statistics of step k; False keeps the trained ones.
+        replay_buffer: True sets the buffer of step k; False starts with an empty one.
+        schedule: True goes on at step k of the schedules (learning rate, exploration, clip range) and trains the
+            remaining steps; False runs the schedules from their start over as many steps.
+        counters: True also sets every other counter of step k.
+
+    Raises:
+        ValueError: `at` is negative.
+
+    Example:
+        >>> Rewind(at=2_000, optimizer=False).parts
+        ('weights', 'normalizer', 'replay_buffer', 'schedule')
+    """
+
+    at: int
+    weights: bool = True
+    optimizer: bool = True
+    normalizer: bool = True
+    replay_buffer: bool = True
+    schedule: bool = True
+    counters: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at < 0:
+            raise ValueError(f"a rewind point is an environment step from 0 on, got {self.at}")
+
+    @classmethod
+    def exact(cls, at: int) -> Rewind:
+        """Restores everything: with a full mask the rewound run ends bit-identical to the dense run."""
+        return cls(at=at, counters=True)
+
+    @classmethod
+    def learning_rate(cls, at: int) -> Rewind:
+        """Learning-rate rewinding: weights stay trained, the schedule rewinds (Renda et al. 2020)."""
+        return cls(at=at, weights=False, optimizer=False, normalizer=False, replay_buffer=False)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that go back."""
+        flags = ("weights", "optimizer", "normalizer", "replay_buffer", "schedule", "counters")
+        return tuple(name for name in flags if getattr(self, name))
+
+    def start(self, point: TrainingState, trained: TrainingState) -> TrainingState:
+        """The state a level starts from, of the rewind point's state and the trained one's."""
+        return TrainingState(
+            weights=(point if self.weights else trained).weights,
+            optimizers=point.optimizers if self.optimizer else None,
+            normalizer=(point if self.normalizer else trained).normalizer,
+            replay_buffer=point.replay_buffer if self.replay_buffer else None,
+            schedule=point.schedule if self.schedule else None,
+            counters=point.counters if self.counters else None,
+        )
+
+    def budget(self, total_timesteps: int, point: TrainingState) -> tuple[int, int]:
+        """Steps at which the level ends and at which its schedules end, counted as the agent counts them."""
+        end = total_timesteps if self.schedule else total_timesteps - point.timesteps
+        return end, end
+
+
+@dataclass(frozen=True)
+class FineTuning(Rewind):
+    """Training on after pruning, the traditional way: nothing rewinds, the schedules stay where they ended.
+
+    Args:
+        at: as in `Rewind`; fine-tuning trains `total_timesteps - at` steps, as long as rewinding to `at` would.
+    """
+
+    def start(self, point: TrainingState, trained: TrainingState) -> TrainingState:
+        """The trained state with empty moments and buffer, at the end of its schedules."""
+        assert trained.schedule is not None
+        return replace(trained, optimizers=None, replay_buffer=None, counters=None)
+
+    def budget(self, total_timesteps: int, point: TrainingState) -> tuple[int, int]:
+        """Ends `total_timesteps - k` steps after the end of the schedules."""
+        return 2 * total_timesteps - point.timesteps, total_timesteps

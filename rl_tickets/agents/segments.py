@@ -1,0 +1,78 @@
+"""Segments: training is cut at fixed steps, and every piece starts from a reset with seeds of its own.
+
+Then a state captured between two segments holds all that the rest of the run depends on, in every environment:
+Box2D's, MuJoCo's and Atari's own states need not be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecNormalize
+
+
+def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
+    """Seeds every generator from (seed, step) and resets the environments; call at the start of a rollout."""
+    derived = int(np.random.SeedSequence([seed, step]).generate_state(1)[0]) >> 1
+    set_random_seed(derived)
+    model.action_space.seed(derived)
+    env = model.get_env()
+    assert env is not None
+    env.seed(derived)
+    model._last_obs = env.reset()  # type: ignore[assignment]
+    model._last_episode_starts = np.ones((env.num_envs,), dtype=bool)
+    if isinstance(normalize := model.get_vec_normalize_env(), VecNormalize):
+        model._last_original_obs = normalize.get_original_obs()
+    if model.action_noise is not None:
+        model.action_noise.reset()
+    _zero(getattr(model, "_last_lstm_states", None))
+    if model.use_sde:
+        model.policy.reset_noise(env.num_envs)
+    buffer = getattr(model, "replay_buffer", None)
+    if buffer is not None and hasattr(buffer, "truncate_last_trajectory") and (buffer.pos or buffer.full):
+        buffer.truncate_last_trajectory()
+
+
+def _zero(states: Any) -> None:
+    if isinstance(states, torch.Tensor):
+        states.zero_()
+    elif isinstance(states, tuple):
+        for item in states:
+            _zero(item)
+
+
+class Segments(BaseCallback):
+    """Begins a segment at the first rollout that starts at or after each boundary.
+
+    Args:
+        seed: the run's seed.
+        boundaries: environment steps, ascending.
+        on_boundary: called with the boundaries just reached, before the segment begins; not called at the step
+            from which training was resumed.
+    """
+
+    def __init__(self, seed: int, boundaries: Sequence[int], on_boundary: Callable[[list[int]], None]) -> None:
+        super().__init__()
+        self._run_seed = seed
+        self._ahead = sorted(boundaries)
+        self._on_boundary = on_boundary
+        self._begun = False
+
+    def _on_rollout_start(self) -> None:
+        step = self.model.num_timesteps
+        reached = [boundary for boundary in self._ahead if boundary <= step]
+        self._ahead = self._ahead[len(reached) :]
+        if reached:
+            self._on_boundary(reached)
+        if reached or not self._begun:
+            begin_segment(self.model, self._run_seed, step)
+        self._begun = True
+
+    def _on_step(self) -> bool:
+        return True

@@ -1,0 +1,205 @@
+"""The whole training state of an SB3 agent at the start of a rollout, in parts, as plain data and arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rl_tickets.agents import anatomy
+from rl_tickets.tickets import archive
+from rl_tickets.tickets.ticket import Ticket
+
+Part = dict[str, Any]
+SCHEDULE = ("num_timesteps", "_current_progress_remaining", "exploration_rate", "_episode_num")
+"""Attributes that say where in its schedules (learning rate, exploration, clip range) an agent stands."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """Parts of a training state; a part that is None stays as it is in the agent it is restored to.
+
+    Environments have no part: training starts every segment from a reset with a seed of its own, see `training`.
+    """
+
+    weights: Part | None = None
+    """Networks, target networks and buffers, and loose tensors such as SAC's entropy coefficient."""
+    optimizers: Part | None = None
+    normalizer: Part | None = None
+    """Statistics of VecNormalize."""
+    replay_buffer: Part | None = None
+    schedule: Part | None = None
+    counters: Part | None = None
+    """Everything else the algorithm counts: updates, calls, episode statistics."""
+
+    @property
+    def timesteps(self) -> int:
+        """Environment steps trained before this state, 0 if it has no schedule position."""
+        return int(self.schedule["num_timesteps"]) if self.schedule else 0
+
+    @property
+    def policy(self) -> dict[str, torch.Tensor]:
+        """The policy's `state_dict`."""
+        assert self.weights is not None, "this state has no weights"
+        policy: dict[str, torch.Tensor] = self.weights["modules"]["policy"]
+        return policy
+
+    @classmethod
+    def capture(cls, model: BaseAlgorithm, *, replay_buffer: bool = True) -> TrainingState:
+        """A deep copy of an agent's state; nothing in it is shared with the agent."""
+        normalize = model.get_vec_normalize_env()
+        buffer = getattr(model, "replay_buffer", None)
+        return cls(
+            weights={
+                "modules": {path: _copy_all(m.state_dict()) for path, m in anatomy.modules(model).items()},
+                "tensors": _copy_all(anatomy.loose_tensors(model)),
+            },
+            optimizers={path: _copy(o.state_dict()) for path, o in anatomy.optimizers(model).items()},
+            normalizer=None if normalize is None else _capture_normalizer(normalize),
+            replay_buffer=None if buffer is None or not replay_buffer else _capture_buffer(buffer),
+            schedule={name: getattr(model, name) for name in SCHEDULE if hasattr(model, name)},
+            counters={name: _copy(value) for name, value in vars(model).items() if _is_counter(model, name, value)},
+        )
+
+    def restore(self, model: BaseAlgorithm) -> None:
+        """Sets the parts that are present, in place, in an agent of the same architecture."""
+        if self.weights is not None:
+            self._restore_weights(model)
+        if self.optimizers is not None:
+            found = anatomy.optimizers(model)
+            for path, content in self.optimizers.items():
+                found[path].load_state_dict(_copy(content))
+        normalize = model.get_vec_normalize_env()
+        if self.normalizer is not None and normalize is not None:
+            _restore_normalizer(normalize, self.normalizer)
+        if self.replay_buffer is not None:
+            _restore_buffer(model.replay_buffer, self.replay_buffer)  # type: ignore[attr-defined]
+        for part in (self.counters, self.schedule):
+            for name, value in (part or {}).items():
+                setattr(model, name, _copy(value))
+
+    def _restore_weights(self, model: BaseAlgorithm) -> None:
+        assert self.weights is not None
+        found = anatomy.modules(model)
+        for path, content in self.weights["modules"].items():
+            found[path].load_state_dict(content)
+        with torch.no_grad():
+            for name, tensor in self.weights["tensors"].items():
+                getattr(model, name).copy_(tensor)
+
+    def only(self, *parts: str) -> TrainingState:
+        """The same state with no other parts than the named ones."""
+        return TrainingState(**{part: getattr(self, part) for part in parts})
+
+    def save(self, path: Path) -> None:
+        """Writes the state to a safetensors file, whole or not at all; no pickle is involved."""
+        tree = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        archive.write(path, {"kind": "training state", **tree})
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingState:
+        """Reads what `save` wrote; raises ValueError if the file is truncated or altered."""
+        tree = archive.read(path)
+        return cls(**{field.name: tree[field.name] for field in dataclasses.fields(cls)})
+
+    @classmethod
+    def from_ticket(cls, ticket: Ticket) -> TrainingState:
+        """The state a ticket starts from."""
+        return cls(
+            weights={"modules": {"policy": dict(ticket.weights)}, "tensors": {}},
+            optimizers=ticket.state.get("optimizers"),
+            normalizer=ticket.state.get("normalizer"),
+        )
+
+
+def _is_counter(model: BaseAlgorithm, name: str, value: object) -> bool:
+    excluded = name in SCHEDULE or name in model._excluded_save_params() or isinstance(value, torch.Tensor)
+    return not excluded and archive.is_plain(value)
+
+
+def _copy(value: Any) -> Any:
+    """A deep copy with tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copy(item) for item in value)
+    if hasattr(value, "maxlen"):
+        return type(value)((_copy(item) for item in value), maxlen=value.maxlen)
+    return value
+
+
+def _copy_all(tensors: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _capture_normalizer(normalize: VecNormalize) -> Part:
+    many = normalize.obs_rms if isinstance(normalize.obs_rms, dict) else {"": normalize.obs_rms}
+    return {
+        "observations": {key: _moments(rms) for key, rms in many.items()} if normalize.norm_obs else {},
+        "returns": _moments(normalize.ret_rms),
+    }
+
+
+def _moments(rms: RunningMeanStd) -> Part:
+    return {"mean": np.array(rms.mean), "var": np.array(rms.var), "count": float(rms.count)}
+
+
+def _restore_normalizer(normalize: VecNormalize, part: Part) -> None:
+    for key, moments in part["observations"].items():
+        rms = normalize.obs_rms[key] if key else normalize.obs_rms
+        assert isinstance(rms, RunningMeanStd)
+        _set_moments(rms, moments)
+    _set_moments(normalize.ret_rms, part["returns"])
+
+
+def _set_moments(rms: RunningMeanStd, moments: Part) -> None:
+    if np.shape(rms.mean) != np.shape(moments["mean"]):
+        raise ValueError(
+            f"VecNormalize statistics of shape {np.shape(moments['mean'])} do not fit an environment "
+            f"whose observations have shape {np.shape(rms.mean)}"
+        )
+    rms.mean, rms.var, rms.count = moments["mean"].copy(), moments["var"].copy(), moments["count"]
+
+
+def _capture_buffer(buffer: Any) -> Part:
+    """The filled rows of every array of a replay buffer, and its plain attributes."""
+    # One row more than filled: a memory-optimised buffer keeps the newest next observation there.
+    filled = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
+    return {
+        name: _rows(value, buffer.buffer_size, filled)
+        for name, value in vars(buffer).items()
+        if archive.is_plain(value) and value is not None
+    }
+
+
+def _rows(value: Any, size: int, filled: int) -> Any:
+    if type(value) is dict:
+        return {key: _rows(item, size, filled) for key, item in value.items()}
+    if isinstance(value, np.ndarray) and value.ndim and len(value) == size:
+        return value[:filled].copy()
+    return _copy(value)
+
+
+def _restore_buffer(buffer: Any, part: Part) -> None:
+    for name, value in part.items():
+        setattr(buffer, name, _fill(getattr(buffer, name, None), value))
+
+
+def _fill(ours: Any, value: Any) -> Any:
+    """Writes rows into our array in place; anything else is replaced."""
+    if type(value) is dict:
+        return {key: _fill(ours[key], item) for key, item in value.items()}
+    if isinstance(ours, np.ndarray) and isinstance(value, np.ndarray) and ours.ndim and len(ours) >= len(value):
+        ours[: len(value)] = value
+        return ours
+    return _copy(value)

@@ -1,0 +1,198 @@
+"""The plots of a report; each takes rows or a summary and returns a Figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from . import style
+from .curves import learning_curves
+from .results import DENSE
+from .rows import DistanceRow, LayerRow
+from .style import DENSE_LOOK, GRID, INK, MUTED, Look, save
+from .summary import LevelSummary, SearchSummary, Summary
+from .text import counted
+
+__all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]
+
+
+def return_against_density(summary: Summary) -> Figure:
+    """IQM return over density, a line per search with its interval; a ring marks the sparsest match."""
+    figure = style.sheet(9.2, 4.6)
+    axes = figure.subplots()
+    style.quiet(axes)
+    dense = summary.dense
+    axes.axhline(dense.returned, color=DENSE_LOOK.colour, linewidth=1.4, label="dense", zorder=2)
+    if dense.returned_interval is not None:
+        span = dense.returned_interval
+        axes.axhspan(span.low, span.high, color=DENSE_LOOK.colour, alpha=0.09, linewidth=0, zorder=1)
+    if summary.random_return is not None:
+        axes.axhline(
+            summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy"
+        )
+    names = [search.name for search in summary.searches]
+    marked = False
+    for search, look in zip(summary.searches, style.looks(names).values(), strict=True):
+        _search_line(axes, dense, search, look, 5 - names.index(search.name) / len(names))
+        level = search.sparsest_level
+        if level is not None:
+            axes.plot(
+                [level.density], [level.returned], "o", mfc="none", mec=look.colour, ms=15, mew=1.8, zorder=6
+            )
+            marked = True
+    if marked:
+        axes.plot([], [], "o", mfc="none", mec=MUTED, ms=11, mew=1.6, label="sparsest match")
+    style.density_axis(axes, _longest(summary))
+    axes.set_xlabel("density: fraction of prunable weights kept", color=INK)
+    axes.set_ylabel("return" + _footing(len(dense.scores)), color=INK)
+    axes.margins(y=0.08)
+    style.title(figure, f"{summary.name}: return against density")
+    style.legend(figure, axes)
+    return figure
+
+
+def _search_line(axes: Axes, dense: LevelSummary, search: SearchSummary, look: Look, above: float) -> None:
+    """One search; where lines cover each other, the one that is higher `above` the paper wins."""
+    levels = [level for level in (dense, *search.levels) if math.isfinite(level.returned)]
+    where = [level.density for level in levels]
+    values = [level.returned for level in levels]
+    spans = [level.returned_interval for level in levels]
+    low = [value if span is None else span.low for value, span in zip(values, spans, strict=True)]
+    high = [value if span is None else span.high for value, span in zip(values, spans, strict=True)]
+    own = slice(1, None)  # the dense point belongs to dense: lines start there, bands and markers do not
+    axes.fill_between(where[own], low[own], high[own], color=look.colour, alpha=0.13, linewidth=0, zorder=2)
+    axes.plot(
+        where,
+        values,
+        color=look.colour,
+        linestyle=look.line,
+        linewidth=1.9,
+        marker=look.marker,
+        markersize=6,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        markevery=own,
+        label=search.name,
+        zorder=above,
+    )
+
+
+def _longest(summary: Summary) -> list[float]:
+    """What the axis is labelled with: the densities of the longest search, and the sparsest of all."""
+    searches = summary.searches
+    longest = max(searches, key=lambda search: len(search.levels), default=None)
+    densities = [level.density for level in longest.levels] if longest else [0.1]
+    return [*densities, min((level.density for search in searches for level in search.levels), default=0.1)]
+
+
+def _footing(seeds: int) -> str:
+    return f" (IQM of {seeds} seeds, 95 % interval)" if seeds > 1 else " (one seed)"
+
+
+def layer_densities(rows: Sequence[LayerRow]) -> Figure:
+    """Density of each layer over the levels, mean of the seeds: where each search takes the weights from."""
+    kept: dict[tuple[str, str, int], list[int]] = {}
+    for row in rows:
+        for layer in (row.layer, ""):
+            pair = kept.setdefault((row.search, layer, row.level), [0, 0])
+            pair[0] += row.kept
+            pair[1] += row.total
+    density = {key: part / whole for key, (part, whole) in kept.items() if part}
+    names = style.ordered({search for search, _, level in density if search != DENSE and level > 0})
+    names = names or [DENSE]
+    places = {row.layer: row.position for row in rows}
+    layers = sorted(places, key=lambda layer: (places[layer], layer))
+    figure, panels = style.panels(names, "level", "density (log scale)")
+    for name, axes in zip(names, panels, strict=True):
+        for index, layer in enumerate(layers):
+            place = index / max(1, len(layers) - 1)
+            _layer_line(axes, density, name, layer, style.ramp()(place), "osDv^P"[index % 6])
+        _layer_line(axes, density, name, "", MUTED, "")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    densities = [value for (name, _, _), value in density.items() if name in names]
+    style.density_axis(panels[0], _halves(min(densities, default=0.5)), vertical=True)
+    style.title(figure, "Density of each layer")
+    style.legend(figure, panels[0], "layer, from the input")
+    return figure
+
+
+def _layer_line(
+    axes: Axes,
+    density: Mapping[tuple[str, str, int], float],
+    search: str,
+    layer: str,
+    colour: object,
+    marker: str,
+) -> None:
+    """One layer, or the whole network where `layer` is empty; searches without a dense level start from 1."""
+    points = {level: value for (name, own, level), value in density.items() if (name, own) == (search, layer)}
+    points.setdefault(0, 1.0)
+    levels = sorted(points)
+    axes.plot(
+        levels,
+        [points[level] for level in levels],
+        color=colour,
+        linestyle="-" if layer else (0, (4, 2)),
+        linewidth=1.7 if layer else 2.2,
+        marker=marker or None,
+        markersize=4,
+        label=layer or "whole network",
+    )
+
+
+def _halves(least: float) -> list[float]:
+    """Round densities down to the least: 0.5, 0.2, 0.1, 0.05, ..."""
+    places = [step * 10.0**-power for power in range(1, 9) for step in (5, 2, 1)]
+    return [place for place in places if place >= least] or [least]
+
+
+def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
+    """How far apart the masks are that early-bird drew at two steps of a run; pale means that they agree."""
+    names = style.ordered({row.search for row in rows})
+    figure = style.sheet(5.0 * len(names) + 0.6, 4.6)
+    grid = figure.subplots(1, len(names), squeeze=False)
+    chance = math.fsum(row.chance for row in rows) / len(rows)
+    top = max([chance, *(row.distance for row in rows)]) or 1.0
+    for name, axes in zip(names, grid.flat, strict=True):
+        own = [row for row in rows if row.search == name]
+        steps = sorted({step for row in own for step in (row.step, row.other_step)})
+        image = axes.imshow(_matrix(own, steps), cmap="YlGnBu", vmin=0, vmax=top, origin="lower")
+        ticks = range(0, len(steps), math.ceil(len(steps) / 8))
+        axes.set_xticks(ticks, [style.short(steps[tick]) for tick in ticks])
+        axes.set_yticks(ticks, [style.short(steps[tick]) for tick in ticks])
+        style.quiet(axes)
+        axes.grid(False)
+        axes.set_facecolor(GRID)
+        seeds = len({row.seed for row in own})
+        axes.set_title(
+            f"{name}, {counted(seeds, 'seed')}", fontsize=10.5, color=INK, loc="left", fontweight="bold"
+        )
+        axes.set_xlabel("mask drawn at environment step", color=INK)
+        axes.set_ylabel("against the mask at step", color=INK)
+    bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.86)
+    bar.set_label("mask distance (0: the same mask)", color=INK)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
+    bar.ax.axhline(chance, color=style.ORANGE, linewidth=2)
+    bar.ax.annotate(
+        "chance", (0, chance), (-3, 0), textcoords="offset points", ha="right", va="center", fontsize=8
+    )
+    style.title(figure, "Early-bird: distance between masks")
+    return figure
+
+
+def _matrix(rows: Sequence[DistanceRow], steps: Sequence[int]) -> np.ndarray:
+    """Mean distance over the seeds, symmetric; NaN where no seed drew both masks."""
+    index = {step: place for place, step in enumerate(steps)}
+    total, count = np.zeros((2, len(steps), len(steps)))
+    for row in rows:
+        for one, other in ((row.step, row.other_step), (row.other_step, row.step)):
+            total[index[one], index[other]] += row.distance
+            count[index[one], index[other]] += 1
+    with np.errstate(invalid="ignore"):
+        matrix: np.ndarray = total / count
+    np.fill_diagonal(matrix, 0.0)
+    return matrix

@@ -1,0 +1,171 @@
+"""The look that all plots share: colours that colour-blind eyes tell apart, quiet axes, plain densities."""
+
+import dataclasses
+import io
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from .atomic import write_bytes
+from .text import plain
+
+INK, MUTED, GRID, PAPER = "#1f2430", "#5c6370", "#e6e8ec", "#ffffff"
+DPI = 150
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How one search is drawn in every plot."""
+
+    colour: str
+    marker: str
+    line: str = "-"
+
+
+# Okabe and Ito's palette, which keeps apart under every common form of colour blindness.
+BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+DENSE_LOOK = Look(INK, "")
+LOOKS = {
+    "imp": Look(BLUE, "o"),
+    "imp_late": Look(SKY, "s"),
+    "random_reinit": Look(ORANGE, "D"),
+    "permuted_mask": Look(AMBER, "v"),
+    "early_bird": Look(GREEN, "^"),
+    "random_mask": Look(PURPLE, "X"),
+}
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each search: its own where it is well known, else the next that no other search here has."""
+    taken = {LOOKS[name] for name in names if name in LOOKS}
+    free = itertools.chain(
+        (look for look in LOOKS.values() if look not in taken),
+        (
+            Look(look.colour, look.marker, line)
+            for line in itertools.cycle(("--", ":"))
+            for look in LOOKS.values()
+        ),
+    )
+    return {name: LOOKS[name] if name in LOOKS else next(free) for name in names}
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Searches in the order of `LOOKS`, the ones we do not know behind them by name."""
+    return sorted(names, key=lambda name: ([*LOOKS, name].index(name), name))
+
+
+def sheet(width: float, height: float) -> Figure:
+    """An empty white figure that makes room for its own labels and legends."""
+    return Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
+
+
+def panels(names: Sequence[str], across: str, up: str) -> tuple[Figure, list[Axes]]:
+    """One panel per search, at most three beside each other, on shared axes labelled `across` and `up`."""
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = sheet(3.6 * columns + 1.6, 3.0 * lines + 0.5)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for unused in axes[len(names) :]:
+        unused.remove()
+    for index, (name, each) in enumerate(zip(names, axes, strict=False)):
+        quiet(each)
+        each.set_title(name, fontsize=10.5, color=INK, loc="left", fontweight="bold")
+        if index + columns >= len(names):
+            each.tick_params(labelbottom=True)
+            each.set_xlabel(across, color=INK)
+        if index % columns == 0:
+            each.set_ylabel(up, color=INK)
+    return figure, axes[: len(names)]
+
+
+def ramp() -> Colormap:
+    """Viridis without its palest end, which fades into white paper."""
+    return LinearSegmentedColormap.from_list("ramp", colormaps["viridis"](np.linspace(0.05, 0.88, 64)))
+
+
+def quiet(axes: Axes) -> None:
+    """Only the lines that help reading."""
+    axes.set_facecolor(PAPER)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
+    axes.grid(True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def title(figure: Figure, text: str) -> None:
+    """The figure's title, small enough to leave the stage to the data."""
+    figure.suptitle(text, fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
+
+
+def legend(figure: Figure, axes: Axes, heading: str = "") -> None:
+    """All labelled lines of `axes`, beside the data and never over it."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        title=heading or None,
+        title_fontproperties={"size": 9, "weight": "bold"},
+        alignment="left",
+    )
+
+
+def density_axis(axes: Axes, densities: Iterable[float], *, vertical: bool = False) -> None:
+    """A log axis that runs from dense to sparse, with densities that were measured as its labels."""
+    places = spread(sorted({1.0, *densities}, reverse=True), 12 if not vertical else 9)
+    axis = axes.yaxis if vertical else axes.xaxis
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value, digits=2)))
+    if not vertical:
+        axes.set_xlim(1.06, min(places) / 1.06)
+
+
+def spread(densities: Sequence[float], most: int) -> list[float]:
+    """So many of the decreasing densities that their labels keep clear of each other on a log axis."""
+    gap = math.log(densities[0] / densities[-1]) / most
+    kept = [densities[0]]
+    for density in densities[1:]:
+        if math.log(kept[-1] / density) > 0.999 * gap:
+            kept.append(density)
+    return kept
+
+
+def few(values: Sequence[int], most: int) -> list[int]:
+    """At most so many of the sorted values, evenly spread, first and last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
+
+
+def thousands(axes: Axes) -> None:
+    """Environment steps on the x axis as 20k, 1.5M."""
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def short(steps: float) -> str:
+    """A count of steps as 500, 20k, 1.5M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(steps) >= size:
+            return f"{steps / size:.4g}{unit}"
+    return f"{steps:.4g}"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The figure as PNG: whole or not at all, and the same bytes for the same data."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    write_bytes(path, image.getvalue())

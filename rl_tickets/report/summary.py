@@ -1,0 +1,233 @@
+"""What an experiment found: scores, verdicts and headline, from its rows alone."""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from rl_tickets.evaluation.statistics import (
+    Anchors,
+    Comparison,
+    Interval,
+    compare,
+    interval,
+    iqm,
+    sparsest_matching,
+)
+
+from .results import DENSE, Results
+from .rows import LevelRow
+from .savings import Savings
+
+MARGIN = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelSummary:
+    """All seeds of one search at one level."""
+
+    search: str
+    level: int
+    density: float
+    scores: Mapping[int, float]
+    """Seed -> mean return of the final policy, in units of the environment's return."""
+    returned: float
+    """IQM of the scores."""
+    returned_interval: Interval | None
+    """None where one seed alone gives no interval."""
+    normalised: float | None
+    """The IQM where a random policy is 0 and dense is 1; None where dense is no better than random."""
+    normalised_scores: Mapping[int, float]
+    normalised_interval: Interval | None
+    comparison: Comparison | None
+    """With dense, normalised and paired over the seeds both have; None for dense or without such seeds."""
+    matches: bool
+    """Whether this level and every denser one of its search match dense (the fixed sequence)."""
+    diverged: int
+    """Runs in which a weight became NaN or infinite."""
+    unscored: int
+    """Runs without a finite return, scored as a random policy: without them unstable searches would gain."""
+    collapsed: Mapping[str, int]
+    """Layer -> runs in which pruning would have taken its last weight."""
+
+    @property
+    def verdict(self) -> str:
+        """The cell of a table: yes, no, too few seeds, or a dash where nothing was compared."""
+        if self.comparison is None:
+            return "–"
+        if not self.comparison.enough:
+            return "too few seeds"
+        return "yes" if self.matches else "no"
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSummary:
+    """One search from its densest level to its sparsest, dense training itself left out."""
+
+    name: str
+    description: str
+    levels: tuple[LevelSummary, ...]
+    sparsest: float | None
+    """The sparsest density that matches dense, None where none does or too few seeds were trained."""
+
+    @property
+    def sparsest_level(self) -> LevelSummary | None:
+        """The level at the sparsest matching density."""
+        return next((level for level in reversed(self.levels) if level.matches), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What an experiment found."""
+
+    name: str
+    command: str
+    margin: float
+    """How much worse than dense, in normalised return, still counts as matching."""
+    episodes: int | None
+    """Evaluation episodes behind each score."""
+    random_return: float | None
+    dense: LevelSummary
+    searches: tuple[SearchSummary, ...]
+    savings: Savings | None
+    """Early-bird against full IMP, where both were run."""
+    problem: str
+    """Why no verdict is possible, or empty."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Summarise a results folder; ValueError where there is nothing to summarise."""
+        return cls.of(Results.read(folder))
+
+    @classmethod
+    def of(cls, results: Results) -> Self:
+        """Summarise what was read."""
+        settings = results.settings
+        margin = float(settings.get("margin", MARGIN))
+        random_return = _number(settings.get("random_return"))
+        dense_rows = [row for row in results.levels if row.search == DENSE and row.level == 0]
+        judge = _Judge(random_return, dense_rows, margin)
+        described = settings.get("searches")
+        names = described if isinstance(described, dict) else {}
+        ordered = dict.fromkeys([*names, *sorted({row.search for row in results.levels})])
+        searches = [
+            _search(name, str(names.get(name, "")), results.levels, judge)
+            for name in ordered
+            if name != DENSE
+        ]
+        searches = [search for search in searches if search.levels]
+        episodes = _number(settings.get("episodes"))
+        return cls(
+            name=results.name,
+            command=results.command,
+            margin=margin,
+            episodes=None if episodes is None else int(episodes),
+            random_return=random_return,
+            dense=judge.level(dense_rows),
+            searches=tuple(searches),
+            savings=Savings.of(results.levels, judge.anchors),
+            problem=judge.problem,
+        )
+
+    @property
+    def levels(self) -> list[LevelSummary]:
+        """Every level in the order of the tables: dense, then each search from dense to sparse."""
+        return [self.dense, *(level for search in self.searches for level in search.levels)]
+
+
+class _Judge:
+    """Scores levels against the dense runs of their experiment."""
+
+    def __init__(self, random_return: float | None, dense_rows: Sequence[LevelRow], margin: float) -> None:
+        self.random_return = random_return
+        self.margin = margin
+        self.dense = self._scores(dense_rows)
+        best = _iqm(self.dense)
+        self.problem = ""
+        if random_return is None:
+            self.problem = (
+                "experiment.json does not say what a random policy returns (settings.random_return)"
+            )
+        elif not best > random_return:
+            self.problem = "the dense agents are no better than a random policy"
+        self.anchors = None if self.problem or random_return is None else Anchors(random_return, best)
+
+    def level(self, rows: Sequence[LevelRow]) -> LevelSummary:
+        """One search at one level; `matches` is still open."""
+        scores = self._scores(rows)
+        normal = self._normalised(scores)
+        return LevelSummary(
+            search=rows[0].search,
+            level=rows[0].level,
+            density=statistics.mean(row.density for row in rows),
+            scores=scores,
+            returned=_iqm(scores),
+            returned_interval=_interval(scores),
+            normalised=_iqm(normal) if self.anchors else None,
+            normalised_scores=normal,
+            normalised_interval=_interval(normal) if self.anchors else None,
+            comparison=self._compare(normal) if rows[0].search != DENSE else None,
+            matches=False,
+            diverged=sum(row.diverged for row in rows),
+            unscored=sum(not math.isfinite(row.mean_return) for row in rows),
+            collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
+        )
+
+    def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:
+        scores = {row.seed: row.mean_return for row in sorted(rows, key=lambda row: row.seed)}
+        instead = self.random_return
+        if instead is None:
+            return {seed: score for seed, score in scores.items() if math.isfinite(score)}
+        return {seed: score if math.isfinite(score) else instead for seed, score in scores.items()}
+
+    def _normalised(self, scores: Mapping[int, float]) -> dict[int, float]:
+        if self.anchors is None or not scores:
+            return {}
+        values = self.anchors.normalise(list(scores.values()))
+        return {seed: float(value) for seed, value in zip(scores, values, strict=True)}
+
+    def _compare(self, sparse: Mapping[int, float]) -> Comparison | None:
+        dense = self._normalised(self.dense)
+        shared = sorted(sparse.keys() & dense.keys())
+        if not shared:
+            return None
+        return compare([sparse[seed] for seed in shared], [dense[seed] for seed in shared], self.margin)
+
+
+def _search(name: str, description: str, rows: Sequence[LevelRow], judge: _Judge) -> SearchSummary:
+    """A search's levels below dense; its own level 0, dense or stopped early, is no ticket to be tested."""
+    grouped: dict[int, list[LevelRow]] = {}
+    for row in rows:
+        if row.search == name and row.level > 0:
+            grouped.setdefault(row.level, []).append(row)
+    levels = sorted((judge.level(group) for group in grouped.values()), key=lambda level: -level.density)
+    compared: dict[float, Comparison] = {}
+    for level in levels:
+        if level.comparison is None:
+            break  # what no seed shares with dense cannot be tested, nor anything after it
+        if level.density not in compared or compared[level.density].matches:
+            compared[level.density] = (
+                level.comparison
+            )  # pruning may stall: of equal densities the worse counts
+    sparsest = sparsest_matching(list(compared), list(compared.values()))
+    judged = [
+        dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest)
+        for level in levels
+    ]
+    return SearchSummary(name, description, tuple(judged), sparsest)
+
+
+def _iqm(scores: Mapping[int, float]) -> float:
+    return float(iqm(list(scores.values()))) if scores else math.nan
+
+
+def _interval(scores: Mapping[int, float]) -> Interval | None:
+    return interval(list(scores.values())) if len(scores) > 1 else None
+
+
+def _number(value: object) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number and isinstance(value, int | float) else None

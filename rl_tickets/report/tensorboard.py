@@ -1,0 +1,101 @@
+"""Tickets in TensorBoard, under `ticket/`, beside Stable-Baselines3's own tags."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .results import DENSE
+from .rows import LevelRow
+
+PICTURE_HEIGHT = 200
+"""Least height, in pixels, to which the picture of a small mask is enlarged."""
+
+
+def write_level(
+    folder: Path,
+    *,
+    step: int,
+    density: float,
+    mask_distance: float,
+    eval_return: float,
+    masks: Mapping[str, NDArray[np.bool_]],
+    weights: Mapping[str, NDArray[np.floating[Any]]],
+) -> None:
+    """Add a level to the TensorBoard run in which SB3 logged its training, at environment step `step`.
+
+    The first of `masks`, in their own order, is taken for the input layer and drawn as a picture. Written anew
+    for the same step, it replaces what was written before, so a resumed experiment leaves no doubles.
+    Call it when training is over: TensorBoard reads the files of a run one after the other.
+    """
+    with _writer(folder, f".ticket-{step}") as writer:
+        writer.add_scalar("ticket/density", density, step)
+        writer.add_scalar("ticket/mask_distance", mask_distance, step)
+        writer.add_scalar("ticket/eval_return", eval_return, step)
+        for layer, mask in masks.items():
+            if mask.size:
+                writer.add_scalar(f"ticket/layer_density/{layer}", float(np.mean(mask)), step)
+            kept = weights[layer][mask] if layer in weights else np.empty(0)
+            if kept.size and np.isfinite(kept).all():
+                writer.add_histogram(f"ticket/kept/{layer}", kept, step)
+        first = next(iter(masks.values()), None)
+        if first is not None and first.size:
+            writer.add_image("ticket/input_mask", picture(first), step, dataformats="HW")
+
+
+def write_summary(folder: Path, rows: Sequence[LevelRow]) -> None:
+    """One run per search with its levels on the x axis, means over the seeds; replaces an older summary.
+
+    Where a search has no level 0 of its own, dense stands for it.
+    """
+    older = [path for path in folder.glob("*/events.out.tfevents.*") if path.is_file()]
+    dense = [row for row in rows if row.search == DENSE and row.level == 0]
+    for search in sorted({row.search for row in rows}):
+        own = [row for row in rows if row.search == search]
+        if all(row.level > 0 for row in own):
+            own += dense
+        with _writer(folder / search, "") as writer:
+            for level in sorted({row.level for row in own}):
+                seeds = [row for row in own if row.level == level]
+                writer.add_scalar("ticket/density", _mean([row.density for row in seeds]), level)
+                writer.add_scalar("ticket/eval_return", _mean([row.mean_return for row in seeds]), level)
+                writer.add_scalar("ticket/mask_distance", _mean([row.mask_distance for row in seeds]), level)
+    for path in older:
+        path.unlink(missing_ok=True)
+
+
+def picture(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A mask as a black and white picture, outputs down, inputs across; a conv's as [out, rest].
+
+    Enlarged by a whole number so that every weight is a square of equal size and small masks can be seen.
+    """
+    flat = np.asarray(mask, dtype=bool).reshape(mask.shape[0] if mask.ndim > 1 else 1, -1)
+    scale = max(1, math.ceil(PICTURE_HEIGHT / flat.shape[0]))
+    scale = min(scale, max(1, 4096 // flat.shape[1]))
+    pixels: NDArray[np.uint8] = np.kron(flat, np.ones((scale, scale), dtype=bool)).astype(
+        np.uint8
+    ) * np.uint8(255)
+    return pixels
+
+
+@contextmanager
+def _writer(folder: Path, suffix: str) -> Iterator[Any]:
+    """A SummaryWriter whose file takes the place of older ones with the same suffix, if it has one."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this needs it
+
+    older = list(folder.glob(f"events.out.tfevents.*{suffix}")) if suffix else []
+    writer = SummaryWriter(str(folder), filename_suffix=suffix)
+    try:
+        yield writer
+    finally:
+        writer.close()
+    for path in older:
+        path.unlink(missing_ok=True)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan

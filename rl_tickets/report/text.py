@@ -1,0 +1,60 @@
+"""Numbers as people read them, one way in every table, plot and sentence."""
+
+import math
+from typing import Protocol
+
+
+class Span(Protocol):
+    """Anything with two ends, such as an interval of confidence."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def plain(density: float, digits: int = 3) -> str:
+    """A density to so many significant digits, never as a power of ten: 0.168, 0.0042, 1."""
+    rounded = float(f"{density:.{digits}g}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(rounded))) if rounded > 0 else 0
+    text = f"{rounded:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def sparsity(density: float) -> str:
+    """How many of the weights are gone: 83 %, and near the end 99.6 %."""
+    decimals = max(0, math.ceil(-math.log10(density)) - 2) if density > 0 else 0
+    return f"{100 * (1 - density):.{decimals}f} %"
+
+
+def number(value: float) -> str:
+    """A return with as many decimals as its size deserves."""
+    if not math.isfinite(value):
+        return str(value)
+    decimals = 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{decimals}f}"
+
+
+def spanned(value: float, span: Span | None) -> str:
+    """A return with its interval, or alone where too few seeds give none."""
+    return number(value) if span is None else f"{number(value)} [{number(span.low)}, {number(span.high)}]"
+
+
+def ratio(value: float | None) -> str:
+    """A normalised score or probability with two decimals, a dash where there is none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of normalised scores, fine enough to hold against the margin."""
+    return "–" if value is None else f"{value:+.3f}"
+
+
+def listed(parts: list[str]) -> str:
+    """Parts of a sentence: a, b and c."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def counted(count: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

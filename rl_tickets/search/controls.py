@@ -1,0 +1,113 @@
+"""Controls: tickets spoiled on purpose, that tell what made a ticket win (Frankle & Carbin 2019; Vischer et al. 2022).
+
+Each differs from its ticket in exactly what it claims, and checks that it does.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from rl_tickets.agents.training import MakeModel
+from rl_tickets.tickets.criteria import random_scores
+from rl_tickets.tickets.mask import Mask
+from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.ticket import Ticket
+
+Control = Callable[..., Ticket]
+"""`(ticket, make_model, *, seed) -> Ticket`."""
+TRIES = 100
+
+
+def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
+    """The same mask over the weights of a newly initialised agent (Frankle & Carbin 2019, arXiv 1803.03635).
+
+    Args:
+        ticket: the ticket to spoil; it stays as it is.
+        make_model: makes the fresh agent whose initial weights are taken.
+        seed: from which the agent's seed is drawn.
+
+    Raises:
+        TypeError: no `make_model` was given.
+        ValueError: the fresh agent's weights do not differ, so `make_model` ignores its seed.
+    """
+    if make_model is None:
+        raise TypeError("random_reinit needs make_model, whose fresh agent gives the new weights")
+    own = int(np.random.SeedSequence([seed, 0x7E1]).generate_state(1)[0]) >> 1
+    model = make_model(own)
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.policy.state_dict().items()}
+    if (env := model.get_env()) is not None:
+        env.close()
+    for name in ticket.mask:
+        if torch.equal(weights[name], ticket.weights[name]):
+            raise ValueError(f"random_reinit left {name!r} as it was: make_model(seed) ignores its seed")
+    return _spoiled(ticket, "random_reinit", seed, weights=weights)
+
+
+def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
+    """The same mask; within each layer the kept weights change places (Vischer et al. 2022, arXiv 2105.01648).
+
+    Target networks and shared layers follow. Raises ValueError if no layer keeps two different weights.
+    """
+    rng = np.random.default_rng([seed, 0x9E2])
+    weights = {name: tensor.clone() for name, tensor in ticket.weights.items()}
+    copies: dict[str, str] = ticket.state.get("copies") or {}
+    moved = False
+    for name, kept in ticket.mask.items():
+        places = torch.nonzero(kept.flatten()).flatten()
+        order = places[torch.from_numpy(rng.permutation(len(places)))]
+        for place in (name, *(copy for copy, origin in copies.items() if origin == name)):
+            flat = weights[place].flatten().clone()
+            flat[places] = flat[order]
+            weights[place] = flat.reshape(weights[place].shape)
+        moved |= not torch.equal(weights[name], ticket.weights[name])
+        if not torch.equal(weights[name][kept].sort().values, ticket.weights[name][kept].sort().values):
+            raise AssertionError(f"permuted_weights changed values of {name!r}")
+    if not moved:
+        raise ValueError("permuted_weights changed nothing: no layer of this ticket keeps two different weights")
+    return _spoiled(ticket, "permuted_weights", seed, weights=weights)
+
+
+def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
+    """The same weights; within each layer the mask's bits change places, so that layer densities stay.
+
+    Raises ValueError if every layer is full or empty: then no other mask has these layer densities.
+    """
+    rng = np.random.default_rng([seed, 0x9A5])
+    for _ in range(TRIES):
+        mask = Mask({name: _shuffled(kept, rng) for name, kept in ticket.mask.items()})
+        if mask != ticket.mask:
+            assert mask.layers == ticket.mask.layers
+            return _spoiled(ticket, "permuted_mask", seed, mask=mask)
+    raise ValueError("permuted_mask changed nothing: every layer of this ticket is full or empty")
+
+
+def _shuffled(kept: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    return kept.flatten()[torch.from_numpy(rng.permutation(kept.numel()))].reshape(kept.shape)
+
+
+def random_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
+    """The same weights and number of kept weights, drawn over all layers alike: layer densities are not kept.
+
+    Tickets of one search give nested masks. Raises ValueError for a dense ticket, which has only one mask.
+    """
+    if ticket.mask.kept == ticket.mask.total:
+        raise ValueError("random_mask changed nothing: a dense ticket has only one mask")
+    weights = {name: ticket.weights[name] for name in ticket.mask}
+    for attempt in range(TRIES):
+        criterion = partial(random_scores, seed=seed + attempt)
+        mask = prune(weights, ticket.density, criterion=criterion, start=weights).mask
+        if mask != ticket.mask:
+            assert mask.kept == ticket.mask.kept
+            return _spoiled(ticket, "random_mask", seed, mask=mask)
+    raise ValueError("random_mask drew the ticket's own mask again and again: too few weights to differ")
+
+
+def _spoiled(ticket: Ticket, control: str, seed: int, **changes: Any) -> Ticket:
+    """A copy with the changes; moments are dropped, since they belong to the weights and mask that were."""
+    state = {**ticket.state, "optimizers": None}
+    provenance = {**ticket.provenance, "control": control, "control_seed": seed, "of": ticket.digest}
+    return dataclasses.replace(ticket, state=state, provenance=provenance, **changes)

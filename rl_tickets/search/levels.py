@@ -1,0 +1,114 @@
+"""Finding tickets in one's own loop: a search driven with plain SB3, one level at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from rl_tickets.agents.early_bird import EarlyBird
+from rl_tickets.agents.rewind import Rewind
+from rl_tickets.agents.training import MakeModel, Trained, Trainer, Training
+from rl_tickets.search.imp import Search, imp, make_ticket
+from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.mask import Prunable
+from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Level:
+    """One full training run at one density.
+
+    Args:
+        index: 0 is dense.
+        density: fraction of prunable weights kept, in (0, 1].
+        ticket: the mask and the weights of the rewind point; plants into other agents.
+        model: the trained agent, its mask held.
+        timesteps: environment steps trained at this level.
+        trained: everything else the training gave: divergence, curve, early-bird's sightings.
+    """
+
+    index: int
+    density: float
+    ticket: Ticket
+    model: BaseAlgorithm
+    timesteps: int
+    trained: Trained
+
+
+def ticket_of(request: Training, trained: Trained) -> Ticket:
+    """The ticket a level trained; for the dense level, the full mask over the weights of the rewind point."""
+    if request.ticket is not None:
+        return request.ticket
+    at = request.keep_at[0] if request.keep_at else 0
+    point = trained.kept.get(at, trained.end)
+    return make_ticket(trained.mask, point, trained, Rewind(at=at), {"level": 0})
+
+
+def find_tickets(
+    make_model: MakeModel,
+    *,
+    total_timesteps: int,
+    densities: Sequence[float],
+    criterion: Criterion = lamp,
+    scope: Scope = "global",
+    prunable: Prunable | None = None,
+    rewind: Rewind | None = None,
+    early_bird: EarlyBird | None = None,
+    keep_last: bool = True,
+    warmup: int = 0,
+    callback: Callable[[], BaseCallback] | None = None,
+    seed: int = 0,
+) -> Iterator[Level]:
+    """Finds tickets by iterative pruning with rewinding between full training runs; yields each level once trained.
+
+    Args:
+        make_model: `make_model(seed)` gives a fresh dense SB3 agent with its environment.
+        total_timesteps: environment steps per level; the rewind point's count as trained.
+        densities: 1.0, then strictly decreasing; `rt.geometric(keep=0.8, levels=10)`, or (1.0, 0.1) for one-shot.
+        criterion: scores weights, the lowest go; `rt.lamp`, `rt.magnitude`, or `(weights, start) -> scores`.
+        scope: over which weights scores compete: "global", "network", "layer", or `rt.erk`.
+        prunable: `f(name, parameter) -> bool`; None: all weight matrices and kernels that an optimizer trains.
+        rewind: what goes back to which step; None: everything to initialisation.
+        early_bird: ends the dense level once its mask is settled.
+        keep_last: keep the best weight of a layer that would lose its last one, instead of letting it collapse.
+        warmup: environment steps over which each level's learning rate rises from 0.
+        callback: makes a fresh SB3 callback for each level.
+        seed: of every draw; same seed, same bytes.
+
+    Raises:
+        ValueError: impossible densities, a rewind point beyond the budget, an agent without an optimizer, at once.
+
+    Example:
+        for level in rt.find_tickets(make_model, total_timesteps=50_000, densities=(1.0, 0.5, 0.2)):
+            print(level.density, rt.evaluate(level.model, make_env).mean())
+    """
+    if total_timesteps < 1:
+        raise ValueError(f"total_timesteps must be at least 1 environment step, got {total_timesteps}")
+    rewind = rewind or Rewind(at=0)
+    search = imp(
+        densities,
+        total_timesteps=total_timesteps,
+        criterion=criterion,
+        scope=scope,
+        prunable=prunable,
+        rewind=rewind,
+        early_bird=early_bird,
+        keep_last=keep_last,
+    )
+    request = next(search)
+    boundaries = (0, rewind.at) if rewind.at else (0,)
+    trainer = Trainer(make_model, seed, total_timesteps, boundaries, warmup, callback)
+    return _drive(search, request, trainer)
+
+
+def _drive(search: Search, request: Training, trainer: Trainer) -> Iterator[Level]:
+    while True:
+        model, trained = trainer.train(request)
+        ticket = ticket_of(request, trained)
+        yield Level(request.level, ticket.density, ticket, model, trained.timesteps, trained)
+        try:
+            request = search.send(trained)
+        except StopIteration:
+            return

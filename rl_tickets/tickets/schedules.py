@@ -1,0 +1,39 @@
+"""Schedules of densities: which level keeps how much."""
+
+import math
+from collections.abc import Sequence
+
+
+def geometric(*, keep: float, levels: int) -> tuple[float, ...]:
+    """Densities 1, keep, keep², ...: every level keeps the same fraction of the survivors.
+
+    Args:
+        keep: fraction of the surviving weights each level keeps, in (0, 1).
+        levels: number of levels, the dense level 0 included.
+
+    Example:
+        >>> [round(density, 3) for density in geometric(keep=0.8, levels=4)]
+        [1.0, 0.8, 0.64, 0.512]
+    """
+    if not 0 < keep < 1:
+        raise ValueError(f"keep must be in (0, 1), got {keep!r}")
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1 (level 0 is dense), got {levels!r}")
+    return tuple(keep**level for level in range(levels))
+
+
+def check_densities(densities: Sequence[float]) -> tuple[float, ...]:
+    """The densities as a tuple, if they start dense and decrease.
+
+    Raises:
+        ValueError: they do not start at 1.0, do not decrease strictly, or leave (0, 1].
+    """
+    checked = tuple(float(density) for density in densities)
+    for density in checked:
+        if not (math.isfinite(density) and 0 < density <= 1):
+            raise ValueError(f"density must be in (0, 1], got {density!r}")
+    if not checked or checked[0] != 1.0:
+        raise ValueError(f"densities must start at 1.0, the dense level, got {checked!r}")
+    if any(later >= earlier for earlier, later in zip(checked, checked[1:], strict=False)):
+        raise ValueError(f"densities must decrease strictly, got {checked!r}")
+    return checked

@@ -1,0 +1,468 @@
+"""The report: numbers held against hand-made ones, sentences, plots, TensorBoard files, refusals."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import rl_tickets.report as report
+from rl_tickets.evaluation.statistics import interval
+from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_level, write_report
+from rl_tickets.report.plots import return_against_density
+from rl_tickets.report.rows import FILES, CurveRow, DistanceRow, LayerRow, LevelRow, to_csv
+from rl_tickets.report.tensorboard import picture
+from rl_tickets.report.text import number, plain, sparsity
+
+RANDOM = 0.0
+NOISE = (0.0, 0.5, -0.5, 1.0, -1.0, 0.0, 0.3, -0.3)
+DENSITY = {0: 1.0, 1: 0.8, 2: 0.4, 3: 0.168, 4: 0.1}
+
+
+def level(search, seed, index, mean, **other):
+    values = {
+        "search": search,
+        "seed": seed,
+        "level": index,
+        "density": DENSITY[index],
+        "mean_return": float(mean),
+        "timesteps": 1000,
+        "start": 0,
+        "mask_distance": 0.2 if index else 0.0,
+        "diverged": False,
+        "collapsed": "",
+        "ticket": "",
+    }
+    return LevelRow(**{**values, **other})
+
+
+def runs(search, means, seeds=6):
+    """Levels 1, 2, ... of a search (level 0 for dense) whose seeds scatter alike around the means."""
+    first = 0 if search == "dense" else 1
+    return [
+        level(search, seed, first + place, mean + NOISE[seed])
+        for place, mean in enumerate(means)
+        for seed in range(seeds)
+    ]
+
+
+def save(folder: Path, levels, *, others=(), **settings) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"random_return": RANDOM, "margin": 0.05, "episodes": 20, **settings}
+    described = {"name": "Toy", "command": "python scripts/toy.py --seeds 6", "settings": settings}
+    (folder / "experiment.json").write_text(json.dumps(described))
+    (folder / FILES[LevelRow]).write_text(to_csv(LevelRow, levels))
+    for kind in (LayerRow, CurveRow, DistanceRow):
+        rows = [row for row in others if isinstance(row, kind)]
+        if rows:
+            (folder / FILES[kind]).write_text(to_csv(kind, rows))
+    return folder
+
+
+def typical(seeds=6):
+    """IMP matches down to level 3; at level 4 it fails. The control matches at level 1 alone."""
+    return [
+        *runs("dense", [100.0], seeds),
+        *runs("imp", [100.0, 101.0, 99.0, 60.0], seeds),
+        *runs("random_reinit", [99.5, 80.0, 50.0, 20.0], seeds),
+    ]
+
+
+def extras(seeds=2):
+    layers = [
+        LayerRow(search, seed, index, place, name, max(1, round(total * DENSITY[index])), total)
+        for search in ("dense", "imp")
+        for seed in range(seeds)
+        for index in ((0,) if search == "dense" else (1, 2, 3, 4))
+        for place, (name, total) in enumerate((("net.0.weight", 64), ("net.2.weight", 256)))
+    ]
+    curves = [
+        CurveRow(search, seed, index, step, step / 10 + seed, 5)
+        for search, index in (("dense", 0), ("imp", 1), ("imp", 3), ("random_reinit", 1))
+        for seed in range(seeds)
+        for step in (250, 500, 1000)
+    ]
+    distances = [
+        DistanceRow("early_bird", seed, step, other, (step - other) / 1000, 0.6)
+        for seed in range(seeds)
+        for step in (100, 200, 300)
+        for other in range(100, step, 100)
+    ]
+    return [*layers, *curves, *distances]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    folder = save(tmp_path_factory.mktemp("toy"), typical(), others=extras(), searches={"imp": "IMP, k = 0"})
+    write_report(folder)
+    return folder
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+# -- numbers -------------------------------------------------------------------------------------------------
+
+
+def test_summary_holds_hand_made_numbers(toy):
+    summary = Summary.read(toy)
+    assert summary.dense.returned == pytest.approx(100.0)  # the middle four of six are 100 + (0, .5, -.5, 0)
+    assert summary.dense.normalised == pytest.approx(1.0)
+    imp, control = summary.searches
+    assert (imp.name, control.name, imp.description) == ("imp", "random_reinit", "IMP, k = 0")
+    assert [found.density for found in imp.levels] == pytest.approx([0.8, 0.4, 0.168, 0.1])
+    last = imp.levels[-1]
+    assert last.scores[3] == pytest.approx(61.0)
+    assert last.returned_interval == interval(list(last.scores.values()))
+    assert last.normalised == pytest.approx(0.60)
+    assert last.comparison is not None
+    assert last.comparison.difference == pytest.approx(-0.40)  # paired: the scatter of the seeds cancels
+    assert last.comparison.probability_of_improvement == 0.0
+    assert imp.sparsest == pytest.approx(0.168)
+    assert [found.verdict for found in imp.levels] == ["yes", "yes", "yes", "no"]
+    assert [found.verdict for found in control.levels] == ["yes", "no", "no", "no"]
+
+
+def test_testing_stops_at_the_first_failure(tmp_path):
+    levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 50.0, 100.0])]
+    (imp,) = Summary.read(save(tmp_path, levels)).searches
+    assert imp.sparsest == 0.8
+    assert [found.matches for found in imp.levels] == [True, False, False]
+
+
+def test_equal_densities_count_by_the_worse(tmp_path):
+    levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 50.0])]
+    levels = [row if row.level != 2 else level("imp", row.seed, 2, 50.0, density=0.8) for row in levels]
+    (imp,) = Summary.read(save(tmp_path, levels)).searches
+    assert imp.sparsest is None
+
+
+def test_comparison_pairs_only_seeds_that_both_have(tmp_path):
+    levels = [*runs("dense", [100.0], seeds=8), *runs("imp", [100.0], seeds=5), level("imp", 77, 1, 0.0)]
+    (imp,) = Summary.read(save(tmp_path, levels)).searches
+    assert imp.levels[0].comparison.seeds == 5
+    assert imp.levels[0].comparison.difference == pytest.approx(0.0)
+    assert len(imp.levels[0].scores) == 6
+
+
+def test_a_run_without_return_counts_as_random(tmp_path):
+    levels = [
+        *runs("dense", [100.0]),
+        *runs("imp", [100.0], seeds=5),
+        level("imp", 5, 1, math.nan, diverged=True),
+    ]
+    folder = save(tmp_path, levels)
+    (imp,) = write_report(folder).searches
+    assert imp.levels[0].scores[5] == RANDOM
+    assert (imp.levels[0].diverged, imp.levels[0].unscored) == (1, 1)
+    text = (folder / "report.md").read_text()
+    assert "1 run diverged" in text
+    assert "1 run without a finite return, scored as a random policy" in text
+
+
+def test_collapsed_layers_are_named(tmp_path):
+    levels = [
+        *runs("dense", [100.0]),
+        *(level("imp", seed, 1, 99, collapsed="a.weight b.weight" if seed < 2 else "") for seed in range(6)),
+    ]
+    folder = save(tmp_path, levels)
+    assert write_report(folder).searches[0].levels[0].collapsed == {"a.weight": 2, "b.weight": 2}
+    assert (
+        "last weight of `a.weight` in 2 runs and `b.weight` in 2 runs" in (folder / "report.md").read_text()
+    )
+
+
+def test_early_bird_against_full_imp(tmp_path):
+    birds = [level("early_bird", seed, 0, 40, timesteps=200 + 20 * (seed % 2)) for seed in range(6)]
+    birds += [level("early_bird", seed, 1, 97 + NOISE[seed], density=0.168) for seed in range(6)]
+    folder = save(tmp_path, [*typical(), *birds])
+    summary = write_report(folder)
+    assert summary.savings is not None
+    assert summary.savings.saved == pytest.approx(0.79)
+    assert summary.savings.lost == (pytest.approx((0.168, 0.02)),)  # IMP is at this density at level 3, not 1
+    bird = next(search for search in summary.searches if search.name == "early_bird")
+    assert [found.level for found in bird.levels] == [1]  # the run stopped early is no ticket
+    assert summary.savings.sentence in (folder / "report.md").read_text()
+    assert "saved 79 %" in summary.savings.sentence
+    assert "+0.020 (at density 0.168)" in summary.savings.sentence
+
+
+# -- sentences -----------------------------------------------------------------------------------------------
+
+
+def test_headline_with_a_match(toy):
+    assert headline(Summary.read(toy)) == (
+        "IMP (imp) matches dense down to density 0.168 (83 % sparse) over 6 seeds; "
+        "random_reinit only down to 0.8."
+    )
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        (
+            runs("imp", [50.0, 20.0]) + runs("imp_late", [100.0, 20.0]) + runs("permuted_mask", [10.0]),
+            "IMP (imp) matches dense at no tested density, not even 0.8, over 6 seeds; "
+            "imp_late down to 0.8 and permuted_mask neither.",
+        ),
+        (
+            runs("imp", [100.0, 20.0]) + runs("imp_late", [100.0, 100.0]) + runs("permuted_mask", [10.0]),
+            "IMP (imp) matches dense down to density 0.8 (20 % sparse) over 6 seeds; "
+            "imp_late even down to 0.4 and permuted_mask at no tested density.",
+        ),
+        (
+            runs("mine", [100.0, 100.0]) + runs("zero", [100.0, 100.0], seeds=3),
+            "mine matches dense down to density 0.4 (60 % sparse, the sparsest tested) over 6 seeds; "
+            "zero has too few seeds.",
+        ),
+        ([], "Only dense agents were trained: they return 100.0 over 6 seeds."),
+    ],
+)
+def test_headlines(tmp_path, levels, expected):
+    assert headline(Summary.read(save(tmp_path, [*runs("dense", [100.0]), *levels]))) == expected
+
+
+def test_one_seed_gives_values_and_no_verdict(tmp_path):
+    folder = save(tmp_path, typical(seeds=1), others=extras(seeds=1))
+    summary = write_report(folder)
+    assert summary.dense.returned_interval is None
+    assert headline(summary) == (
+        "Too few seeds for a verdict (1 paired with dense): "
+        "at density 0.1, the sparsest tested, IMP (imp) returns 60.00 and dense 100.0."
+    )
+    line = "| imp | 0.4 | 60 % | 1 | 101.0 | 1.01 | +0.010 | – | 1.00 | too few seeds |"
+    assert line in (folder / "report.md").read_text()
+
+
+def test_no_verdict_where_dense_learned_nothing(tmp_path):
+    folder = save(tmp_path, [*runs("dense", [10.0]), *runs("imp", [10.0])], random_return=12.0)
+    found = "No verdict: the dense agents are no better than a random policy (mean return: dense 10.00, random 12.00)."
+    assert headline(write_report(folder)) == found
+    assert Summary.read(folder).searches[0].levels[0].verdict == "–"
+
+
+def test_no_verdict_without_a_random_return(tmp_path):
+    folder = save(tmp_path, [*typical(), level("imp", 9, 1, math.nan)], random_return=None)
+    summary = write_report(folder)
+    assert "settings.random_return" in headline(summary)
+    assert summary.dense.normalised is None
+    assert len(summary.searches[0].levels[0].scores) == 6  # left out, and the notes say so
+    assert "without a finite return, left out" in (folder / "report.md").read_text()
+
+
+def test_report_and_table_say_the_same(toy):
+    text = (toy / "report.md").read_text()
+    line = (
+        "| imp | 0.168 | 83 % | 6 | 99.00 [98.25, 99.75] | 0.99 [0.98, 1.00] | -0.010 | -0.010 | 0.15 | yes |"
+    )
+    row = next(found for found in text.splitlines() if found.startswith("| imp | 0.168"))
+    assert row.split("|")[1:4] == line.split("|")[1:4]
+    assert row.split("|")[7:] == line.split("|")[7:]
+    assert text.startswith("# Toy\n\n**IMP (imp) matches")
+    assert "- `imp`: IMP, k = 0" in text
+    assert text.endswith("Made by\n\n```\npython scripts/toy.py --seeds 6\n```\n")
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(terminal_table(Summary.read(toy)))
+    shown = console.export_text()
+    assert "random_reinit only down to 0.8." in shown
+    assert row.split("|")[5].strip() in shown
+
+
+def test_numbers_as_people_read_them():
+    assert [plain(value) for value in (1.0, 0.4096, 0.16777, 0.00424, 0.0999999)] == [
+        "1",
+        "0.41",
+        "0.168",
+        "0.00424",
+        "0.1",
+    ]
+    assert [sparsity(value) for value in (1.0, 0.168, 0.05, 0.0042, 0.0005)] == [
+        "0 %",
+        "83 %",
+        "95 %",
+        "99.6 %",
+        "99.95 %",
+    ]
+    assert [number(value) for value in (12345.678, -1.234, 0.1234, math.nan)] == [
+        "12,345.7",
+        "-1.23",
+        "0.123",
+        "nan",
+    ]
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_two_calls_give_the_same_bytes(toy, tmp_path):
+    names = [
+        "report.md",
+        "return_vs_density.png",
+        "learning_curves.png",
+        "layer_density.png",
+        "early_bird.png",
+    ]
+    first = {name: (toy / name).read_bytes() for name in names}
+    assert all(f"]({name})" in first["report.md"].decode() for name in names[1:])
+    write_report(toy)
+    assert {name: (toy / name).read_bytes() for name in names} == first
+    assert not [path for path in toy.iterdir() if path.name.startswith(".")]
+
+
+def test_plots_only_of_what_there_is(tmp_path):
+    write_report(save(tmp_path, typical(seeds=2)))
+    assert [path.name for path in tmp_path.glob("*.png")] == ["return_vs_density.png"]
+
+
+def test_density_axis_runs_from_dense_to_sparse_in_plain_numbers(toy):
+    (axes,) = return_against_density(Summary.read(toy)).axes
+    left, right = axes.get_xlim()
+    assert left > 1 > right
+    labels = [axes.xaxis.get_major_formatter()(place) for place in axes.get_xticks()]
+    assert labels == ["1", "0.8", "0.4", "0.17", "0.1"]
+    rings = [line for line in axes.get_lines() if line.get_markersize() == 15]
+    assert [float(line.get_xdata()[0]) for line in rings] == pytest.approx([0.168, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "experiment.json").unlink(), ["no experiment.json", "scripts/cartpole.py"]),
+        (
+            lambda folder: (folder / "experiment.json").write_text("{"),
+            ["experiment.json cannot be read", "run the"],
+        ),
+        (
+            lambda folder: (folder / "experiment.json").write_text("[]"),
+            ["experiment.json holds no JSON object"],
+        ),
+        (lambda folder: (folder / "levels.csv").unlink(), ["levels.csv has no level 0 of search 'dense'"]),
+        (lambda folder: (folder / "levels.csv").write_text(""), ["levels.csv has no level 0", "let the"]),
+        (
+            lambda folder: (folder / "levels.csv").write_bytes(b"\xff\xfe\x00"),
+            ["levels.csv cannot be read as CSV"],
+        ),
+        (lambda folder: _replace(folder, "0.8", "much"), ["levels.csv, line", "'much'", "restore the file"]),
+        (lambda folder: _replace(folder, "\nimp,1,", "\nimp,0,"), ["'imp', seed 0, level 1 twice", "delete"]),
+    ],
+)
+def test_refusals_name_the_file_and_the_way_out(tmp_path, spoil, words):
+    folder = save(tmp_path, typical(seeds=2))
+    spoil(folder)
+    with pytest.raises(ValueError, match=str(folder)) as raised:
+        write_report(folder)
+    assert all(word in str(raised.value) for word in words), str(raised.value)
+    assert not (folder / "report.md").exists()
+
+
+def _replace(folder, old, new):
+    path = folder / "levels.csv"
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ValueError, match="is not a results folder"):
+        write_report(tmp_path / "nowhere")
+
+
+# -- TensorBoard ---------------------------------------------------------------------------------------------
+
+
+def test_summary_runs_have_the_level_on_the_x_axis(toy):
+    folder = toy / "tensorboard" / "summary"
+    assert scalars(folder / "imp", "ticket/density") == [
+        (index, pytest.approx(density)) for index, density in DENSITY.items()
+    ]
+    assert scalars(folder / "imp", "ticket/eval_return")[0] == (0, pytest.approx(100.0, abs=0.2))  # of dense
+    assert scalars(folder / "dense", "ticket/eval_return") == [(0, pytest.approx(100.0, abs=0.2))]
+    assert scalars(folder / "random_reinit", "ticket/mask_distance")[1] == (1, pytest.approx(0.2))
+    write_report(toy)
+    assert len(list((folder / "imp").iterdir())) == 1  # replaced, not added to
+
+
+def test_level_in_tensorboard(tmp_path):
+    (tmp_path / "events.out.tfevents.1.sb3").write_bytes(b"")
+    masks = {
+        "first": np.array([[True, False, True], [False, False, True]]),
+        "dead": np.zeros((2, 2), dtype=bool),
+        "wild": np.ones(3, dtype=bool),
+    }
+    weights = {
+        "first": np.arange(6.0).reshape(2, 3),
+        "dead": np.ones((2, 2)),
+        "wild": np.array([1.0, np.nan, 2]),
+    }
+    for density in (0.9, 0.5):
+        write_level(
+            tmp_path,
+            step=1000,
+            density=density,
+            mask_distance=0.25,
+            eval_return=42.0,
+            masks=masks,
+            weights=weights,
+        )
+    assert len(list(tmp_path.iterdir())) == 2  # the second took the place of the first, SB3's stayed
+    events = EventAccumulator(str(tmp_path)).Reload()
+    found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert found == {
+        "ticket/density": [(1000, 0.5)],
+        "ticket/mask_distance": [(1000, 0.25)],
+        "ticket/eval_return": [(1000, 42.0)],
+        "ticket/layer_density/first": [(1000, 0.5)],
+        "ticket/layer_density/dead": [(1000, 0.0)],
+        "ticket/layer_density/wild": [(1000, 1.0)],
+    }
+    assert events.Tags()["histograms"] == ["ticket/kept/first"]
+    kept = events.Histograms("ticket/kept/first")[0].histogram_value
+    assert (kept.num, kept.min, kept.max, kept.sum) == (3, 0.0, 5.0, 7.0)
+    image = events.Images("ticket/input_mask")[0]
+    assert (image.height, image.width) == (200, 300)
+
+
+def test_picture_of_a_mask():
+    mask = np.array([[True, False], [False, True]])
+    pixels = picture(mask)
+    assert pixels.shape == (200, 200)
+    assert (pixels[:100, :100] == 255).all()
+    assert (pixels[:100, 100:] == 0).all()
+    assert picture(np.ones((32, 4, 8, 8), dtype=bool)).shape == (224, 1792)
+    assert picture(np.ones((300, 5), dtype=bool)).shape == (300, 5)
+    assert picture(np.ones(7, dtype=bool)).shape == (200, 1400)
+
+
+# -- two folders ---------------------------------------------------------------------------------------------
+
+
+def test_folders_side_by_side(tmp_path):
+    one = save(tmp_path / "one", [*runs("dense", [100.0]), *runs("imp", [100.0, 90.0]), *runs("mine", [1.0])])
+    scaled = [*runs("dense", [1100.0], 5), *runs("imp", [1100.0, 600.0], 5), *runs("yours", [1.0], 5)]
+    two = save(tmp_path / "two", scaled, random_return=100.0)
+    lines = compare_folders(one, two).splitlines()
+    assert lines[:2] == [f"A = {one}", f"B = {two}"]
+    rows = {tuple(line.split()[:2]): line.split() for line in lines[5:8]}
+    assert set(rows) == {("dense", "0"), ("imp", "1"), ("imp", "2")}
+    assert rows["imp", "2"][2:5] == ["0.4", "0.4", "0.90"]
+    assert "0.50" in rows["imp", "2"]
+    assert rows["imp", "2"][-2:] == ["6/5", "1.00"]
+    assert len({len(line) for line in lines[3:8]}) == 1
+
+
+def test_folders_with_nothing_in_common(tmp_path):
+    one = save(tmp_path / "one", [*runs("dense", [100.0]), *runs("imp", [100.0])])
+    two = save(tmp_path / "two", [*runs("dense", [100.0]), *runs("mine", [100.0])])
+    with pytest.raises(ValueError, match="share no search and level"):
+        compare_folders(one, two)
+    flat = save(tmp_path / "flat", [*runs("dense", [0.0]), *runs("imp", [0.0])], random_return=5.0)
+    with pytest.raises(ValueError, match="flat cannot be compared, for the dense agents are no better"):
+        compare_folders(one, flat)
+
+
+def test_public_names():
+    assert all(hasattr(report, name) for name in report.__all__)
