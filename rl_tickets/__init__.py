@@ -7,6 +7,13 @@ from rl_tickets.agents.holding import hold as hold
 from rl_tickets.agents.rewind import FineTuning as FineTuning
 from rl_tickets.agents.rewind import Rewind as Rewind
 from rl_tickets.agents.rewind import RewindWarning as RewindWarning
+from rl_tickets.evaluation.returns import evaluate as evaluate
+from rl_tickets.evaluation.statistics import Comparison as Comparison
+from rl_tickets.evaluation.statistics import compare as compare
+from rl_tickets.lab.experiment import IMP as IMP
+from rl_tickets.lab.experiment import Experiment as Experiment
+from rl_tickets.lab.experiment import Spoiled as Spoiled
+from rl_tickets.lab.run import run as run
 from rl_tickets.search.controls import permuted_mask as permuted_mask
 from rl_tickets.search.controls import permuted_weights as permuted_weights
 from rl_tickets.search.controls import random_mask as random_mask

@@ -134,7 +134,11 @@ class EarlyBirdCallback(BaseCallback):
             warnings.simplefilter("ignore", LayerCollapseWarning)
             settings = self._settings
             pruned = prune(
-                weights, self._density, criterion=settings.criterion, scope=settings.scope, network_of=network_of
+                weights,
+                self._density,
+                criterion=settings.criterion,
+                scope=settings.scope,
+                network_of=network_of,
             )
         return pruned.mask
 

@@ -225,13 +225,17 @@ def _fresh(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     if env is None:
         raise ValueError("make_model(seed) returned an agent without an environment; give it one to train in")
     if model.num_timesteps:
-        raise ValueError("make_model(seed) returned an agent that has already trained; it must be a fresh one each time")
+        raise ValueError(
+            "make_model(seed) returned an agent that has already trained; it must be a fresh one each time"
+        )
     model._last_obs = env.reset()  # type: ignore[assignment]
     return model
 
 
 @contextmanager
-def _learning_rate(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Any:
+def _learning_rate(
+    model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None
+) -> Any:
     """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""
     changed: dict[str, Any] = {}
     if warmup:

@@ -1,0 +1,1 @@
+"""The laboratory: experiments over seeds, searches and controls, run over processes and kept on disk."""

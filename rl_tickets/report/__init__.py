@@ -26,7 +26,7 @@ def write_report(folder: Path) -> Summary:
     plots = {"Return against density": ("return_vs_density.png", return_against_density(summary))}
     if results.curves:
         plots["Learning curves"] = ("learning_curves.png", learning_curves(results.curves, densities))
-    if results.layers:
+    if any(row.level > 0 for row in results.layers):
         plots["Density of each layer"] = ("layer_density.png", layer_densities(results.layers))
     if results.distances:
         plots["Early-bird mask distances"] = ("early_bird.png", distance_matrix(results.distances))

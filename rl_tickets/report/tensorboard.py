@@ -26,9 +26,9 @@ def write_level(
     masks: Mapping[str, NDArray[np.bool_]],
     weights: Mapping[str, NDArray[np.floating[Any]]],
 ) -> None:
-    """Add a level to the TensorBoard run in which SB3 logged its training, at environment step `step`.
+    """Add a level to the TensorBoard run that SB3 logged its training to; `step` is in environment steps.
 
-    The first of `masks`, in their own order, is taken for the input layer and drawn as a picture. Written anew
+    The first of `masks`, in their own order, counts as the input layer and is drawn. Written anew
     for the same step, it replaces what was written before, so a resumed experiment leaves no doubles.
     Call it when training is over: TensorBoard reads the files of a run one after the other.
     """

@@ -64,7 +64,9 @@ def imp(
         )
         start = rewind.start(point, trained.end)
         origin = {"level": level, "criterion": name_of(criterion), "scope": name_of(scope)}
-        ticket = make_ticket(pruned.mask, start, trained, rewind, {**origin, "collapsed": list(pruned.collapsed)})
+        ticket = make_ticket(
+            pruned.mask, start, trained, rewind, {**origin, "collapsed": list(pruned.collapsed)}
+        )
         trained = yield ticket_request(level, ticket, start, point, rewind, total_timesteps)
 
 
@@ -85,7 +87,12 @@ def dense_request(
 
 
 def ticket_request(
-    level: int, ticket: Ticket, start: TrainingState, point: TrainingState, rewind: Rewind, total_timesteps: int
+    level: int,
+    ticket: Ticket,
+    start: TrainingState,
+    point: TrainingState,
+    rewind: Rewind,
+    total_timesteps: int,
 ) -> Training:
     """Trains a ticket from its start for as long as the rewind point leaves."""
     until, schedule_end = rewind.budget(total_timesteps, point)

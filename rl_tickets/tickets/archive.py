@@ -49,7 +49,9 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
         way_out = "free some space" if error.errno == errno.ENOSPC else "make it writable"
         raise OSError(
-            error.errno, f"could not write ({error.strerror}); nothing was lost, {way_out} and run again", str(path)
+            error.errno,
+            f"could not write ({error.strerror}); nothing was lost, {way_out} and run again",
+            str(path),
         ) from error
 
 
@@ -79,7 +81,9 @@ def read(path: Path) -> dict[str, Any]:
         header = json.loads(metadata["rl_tickets"])
         structure, digest = header["tree"], header["sha256"]
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is truncated, altered or not a file of rl_tickets; make it again") from error
+        raise ValueError(
+            f"{path} is truncated, altered or not a file of rl_tickets; make it again"
+        ) from error
     if _digest(structure, tensors) != digest:
         raise ValueError(f"{path} was altered: its checksum does not fit; make it again")
     tree = _decode(json.loads(structure), tensors)

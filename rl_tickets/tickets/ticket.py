@@ -75,7 +75,9 @@ class Ticket:
         if tree.get("kind") != "ticket":
             raise ValueError(f"{path} holds a {tree.get('kind', 'thing of unknown kind')}, not a ticket")
         if tree["format"] != FORMAT:
-            raise ValueError(f"{path} has ticket format {tree['format']}, this version reads {FORMAT}; update rl_tickets")
+            raise ValueError(
+                f"{path} has ticket format {tree['format']}, this version reads {FORMAT}; update rl_tickets"
+            )
         return cls(Mask(tree["mask"]), tree["weights"], tree["state"], tree["provenance"])
 
     def plant(self, model: Model) -> Model:

@@ -1,0 +1,207 @@
+"""Running an experiment: tasks over worker processes, resumed without being asked, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rl_tickets.agents import anatomy
+from rl_tickets.evaluation.returns import RandomPolicy, play
+from rl_tickets.lab.experiment import DENSE, Experiment
+from rl_tickets.lab.store import Store
+from rl_tickets.lab.task import Task, one_thread, ordered, watch_parent
+from rl_tickets.report import Summary, write_report
+
+POLL = 0.5
+"""Seconds between two looks at the progress of the workers."""
+MINUTE = 60.0
+
+
+def run(experiment: Experiment, *, jobs: int | None = None, out: str | Path = "results") -> Summary:
+    """Runs an experiment, or what is left of it, and writes its report.
+
+    Killed at any moment and started again, everything but timings and TensorBoard files ends the same, byte for byte.
+
+    Args:
+        experiment: what to run.
+        jobs: worker processes, each with one torch thread; None: one for each core; 1 runs in this process.
+        out: parent of the results folder, which has the experiment's name.
+
+    Raises:
+        ValueError: the folder holds an experiment with other settings.
+        RuntimeError: another run is at work in the folder, or a worker died.
+    """
+    store = Store(Path(out) / experiment.name)
+    jobs = os.cpu_count() or 1 if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    with store.locked():
+        experiment = _begin(experiment, store)
+        tasks = _unfinished(experiment, store)
+        if tasks:
+            with _progress(experiment, store) as tell:
+                _run_here(tasks, tell) if jobs == 1 else _run_workers(tasks, jobs, tell)
+        store.collect()
+        store.clean(experiment)
+        return write_report(store.folder)
+
+
+def _begin(experiment: Experiment, store: Store) -> Experiment:
+    """Fills in the default segment, and writes or checks the settings."""
+    with one_thread():
+        model = experiment.make_model(experiment.all_seeds[0])
+        agent = _describe(model)
+        random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
+        episodes = max(experiment.episodes, 20)
+        played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
+    if experiment.segment is None:
+        segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
+        experiment = replace(experiment, segment=segment)
+    if (env := model.get_env()) is not None:
+        env.close()
+    store.open(experiment, agent, float(played.returns.mean()))
+    return experiment
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    """The agent's classes, shapes and plain hyperparameters: what a changed script would change."""
+    volatile = {"seed", "start_time", "tensorboard_log", "verbose", "num_timesteps"}
+    plain = {
+        name: value
+        for name, value in vars(model).items()
+        if not name.startswith("_")
+        and name not in volatile
+        and isinstance(value, int | float | str | bool | None)
+    }
+    schedules = {
+        name: [float(value(progress)) for progress in (1.0, 0.5, 0.0)]
+        for name, value in vars(model).items()
+        if name in ("lr_schedule", "clip_range", "exploration_schedule") and callable(value)
+    }
+    return {
+        "algorithm": type(model).__name__,
+        "environment": anatomy.environment_name(model),
+        "hyperparameters": dict(sorted(plain.items())),
+        "schedules": schedules,
+        "optimizers": {
+            path: type(optimizer).__name__ for path, optimizer in anatomy.optimizers(model).items()
+        },
+        "parameters": {name: list(p.shape) for name, p in model.policy.named_parameters()},
+    }
+
+
+def _unfinished(experiment: Experiment, store: Store) -> list[Task]:
+    """Tasks with levels left to train; for such a seed the dense run too, if its states are no longer there."""
+    finished = store.finished()
+    tasks = ordered(experiment, store)
+    left = [
+        t
+        for t in tasks
+        if any((t.search, t.seed, level) not in finished for level in experiment.levels(t.search))
+    ]
+    seeds = {task.seed for task in left}
+    return [
+        task
+        for task in tasks
+        if task in left
+        or (task.search == DENSE and task.seed in seeds and store.finished_level(DENSE, task.seed, 0) is None)
+    ]
+
+
+def _run_here(tasks: list[Task], tell: Any) -> None:
+    for task in tasks:
+        task.run()
+        tell()
+
+
+def _run_workers(tasks: list[Task], jobs: int, tell: Any) -> None:
+    waiting = list(tasks)
+    running: dict[Future[None], Task] = {}
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=watch_parent)
+    try:
+        while waiting or running:
+            blocked = {(t.search, t.seed) for t in (*waiting, *running.values())}
+            for task in list(waiting):
+                if len(running) < jobs and not any((need, task.seed) in blocked for need in task.needs):
+                    waiting.remove(task)
+                    running[pool.submit(_run_pickled, cloudpickle.dumps(task))] = task
+            done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+            tell()
+            for future in done:
+                running.pop(future)
+                future.result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "a worker process died: killed for memory perhaps, or the script lacks `if __name__ == '__main__':`; "
+            "what is finished is kept, run again to go on"
+        ) from None
+    finally:
+        # Workers in the middle of a level lose at most a segment; waiting for them could take minutes.
+        for process in list((pool._processes or {}).values()):
+            if waiting or running:
+                process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_pickled(task: bytes) -> None:
+    cloudpickle.loads(task).run()
+
+
+@contextmanager
+def _progress(experiment: Experiment, store: Store) -> Iterator[Any]:
+    """A progress bar in levels with the time left; a line a minute where there is no terminal."""
+    console = Console()
+    names = [DENSE, *experiment.searches]
+    total = sum(len(experiment.levels(name)) for name in names) * len(experiment.all_seeds)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} of {task.total:.0f} levels"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
+        done = _levels_done(store)
+        shown = bar.add_task(experiment.name, total=total, completed=done)
+        began = last = time.monotonic()
+        first = done
+
+        def tell() -> None:
+            nonlocal last
+            done = _levels_done(store)
+            bar.update(shown, completed=round(done, 2))
+            if time.monotonic() - last > MINUTE:
+                last = time.monotonic()
+                store.collect()
+                left = (total - done) * (last - began) / max(done - first, 1e-9)
+                if not console.is_terminal:
+                    console.print(
+                        f"{experiment.name}: {done:.1f} of {total} levels, about {left / MINUTE:.0f} min left"
+                    )
+
+        yield tell
+        tell()
+
+
+def _levels_done(store: Store) -> float:
+    """Finished levels, and the trained fractions of those at work."""
+    finished = store.finished()
+    done = float(len(finished))
+    for path in (store.folder / ".work").glob("*/*/progress"):
+        level, fraction = (*path.read_text().split(), "0", "0")[:2]
+        if (path.parts[-3], int(path.parts[-2].removeprefix("seed-")), int(level)) not in finished:
+            done += float(fraction)
+    return done
