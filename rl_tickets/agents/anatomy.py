@@ -63,10 +63,7 @@ def _items(name: str, value: object) -> Iterator[tuple[str, object]]:
 def trained_parameters(model: BaseAlgorithm) -> set[int]:
     """Identities of all parameters that some optimizer steps."""
     return {
-        id(p)
-        for optimizer in optimizers(model).values()
-        for group in optimizer.param_groups
-        for p in group["params"]
+        id(p) for optimizer in optimizers(model).values() for group in optimizer.param_groups for p in group["params"]
     }
 
 
@@ -83,9 +80,7 @@ def prunable_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> 
     choose = _is_weight if prunable is None else prunable
     found = {n: p for n, p in model.policy.named_parameters() if id(p) in trained and choose(n, p)}
     if not found:
-        raise ValueError(
-            f"no parameter of this {type(model).__name__} policy may be pruned; check `prunable`"
-        )
+        raise ValueError(f"no parameter of this {type(model).__name__} policy may be pruned; check `prunable`")
     return found
 
 
@@ -152,9 +147,7 @@ def network_of(name: str) -> str:
         ('critic', 'shared')
     """
     for part in name.split("."):
-        words = set(part.rstrip("0123456789").split("_")) | {
-            word.rstrip("0123456789") for word in part.split("_")
-        }
+        words = set(part.rstrip("0123456789").split("_")) | {word.rstrip("0123456789") for word in part.split("_")}
         if words & CRITIC:
             return "critic"
         if words & ACTOR:

@@ -140,17 +140,13 @@ def _held_class(cls: type[Model]) -> type[Model]:
     methods = {"learn": learn, "set_parameters": set_parameters}
     if hasattr(cls, "train"):
         methods["train"] = train
-    return type(
-        cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    )
+    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
 def _demand_fit(named: dict[str, nn.Parameter], mask: Mask, owned: set[int]) -> None:
     for name in mask:
         if name not in named:
-            raise ValueError(
-                f"the mask covers {name!r}, which this policy lacks: it is of another architecture"
-            )
+            raise ValueError(f"the mask covers {name!r}, which this policy lacks: it is of another architecture")
         if named[name].shape != mask[name].shape:
             raise ValueError(
                 f"the mask's {name!r} has shape {tuple(mask[name].shape)}, the policy's {tuple(named[name].shape)}: "

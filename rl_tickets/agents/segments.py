@@ -57,9 +57,7 @@ class Segments(BaseCallback):
             from which training was resumed.
     """
 
-    def __init__(
-        self, seed: int, boundaries: Sequence[int], on_boundary: Callable[[list[int]], None]
-    ) -> None:
+    def __init__(self, seed: int, boundaries: Sequence[int], on_boundary: Callable[[list[int]], None]) -> None:
         super().__init__()
         self._run_seed = seed
         self._ahead = sorted(boundaries)

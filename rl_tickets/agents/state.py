@@ -64,9 +64,7 @@ class TrainingState:
             normalizer=None if normalize is None else _capture_normalizer(normalize),
             replay_buffer=None if buffer is None or not replay_buffer else _capture_buffer(buffer),
             schedule={name: getattr(model, name) for name in SCHEDULE if hasattr(model, name)},
-            counters={
-                name: _copy(value) for name, value in vars(model).items() if _is_counter(model, name, value)
-            },
+            counters={name: _copy(value) for name, value in vars(model).items() if _is_counter(model, name, value)},
         )
 
     def restore(self, model: BaseAlgorithm) -> None:
@@ -201,12 +199,7 @@ def _fill(ours: Any, value: Any) -> Any:
     """Writes rows into our array in place; anything else is replaced."""
     if type(value) is dict:
         return {key: _fill(ours[key], item) for key, item in value.items()}
-    if (
-        isinstance(ours, np.ndarray)
-        and isinstance(value, np.ndarray)
-        and ours.ndim
-        and len(ours) >= len(value)
-    ):
+    if isinstance(ours, np.ndarray) and isinstance(value, np.ndarray) and ours.ndim and len(ours) >= len(value):
         ours[: len(value)] = value
         return ours
     return _copy(value)

@@ -233,9 +233,7 @@ def _fresh(make_model: MakeModel, seed: int) -> BaseAlgorithm:
 
 
 @contextmanager
-def _learning_rate(
-    model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None
-) -> Any:
+def _learning_rate(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Any:
     """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""
     changed: dict[str, Any] = {}
     if warmup:

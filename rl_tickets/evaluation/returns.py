@@ -59,9 +59,7 @@ def evaluate(
     return play(model, make_env, episodes=episodes, seed=seed, deterministic=deterministic).returns
 
 
-def play(
-    model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, deterministic: bool = True
-) -> Episodes:
+def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, deterministic: bool = True) -> Episodes:
     """As `evaluate`, with the lengths of the episodes."""
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
@@ -112,9 +110,7 @@ class _Actor:
         self._deterministic = deterministic
         normalize = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
         self.normalize: VecNormalize | None = normalize
-        takes_masks = "action_masks" in inspect.signature(model.predict).parameters or isinstance(
-            model, RandomPolicy
-        )
+        takes_masks = "action_masks" in inspect.signature(model.predict).parameters or isinstance(model, RandomPolicy)
         self.takes_masks = takes_masks and _has_masks(env)
         self._space = env.action_space
         self._state: Any = None

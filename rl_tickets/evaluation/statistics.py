@@ -221,9 +221,7 @@ def sparsest_matching(densities: Sequence[float], comparisons: Sequence[Comparis
         raise ValueError(f"got {len(densities)} densities and {len(comparisons)} comparisons: give pairs")
     for denser, sparser in pairwise(densities):
         if not denser > sparser:
-            raise ValueError(
-                f"densities must strictly decrease, got {sparser} after {denser}: sort the pairs"
-            )
+            raise ValueError(f"densities must strictly decrease, got {sparser} after {denser}: sort the pairs")
     sparsest = None
     for density, comparison in zip(densities, comparisons, strict=True):
         if not comparison.matches:

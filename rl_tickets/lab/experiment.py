@@ -159,9 +159,7 @@ class Experiment:
         if self.segment is not None and self.segment < 1:
             raise ValueError(f"segment must be at least 1 environment step, got {self.segment}")
         if not self.all_seeds or len(set(self.all_seeds)) != len(self.all_seeds) or min(self.all_seeds) < 0:
-            raise ValueError(
-                f"seeds must be a positive number or different integers from 0 on, got {self.seeds!r}"
-            )
+            raise ValueError(f"seeds must be a positive number or different integers from 0 on, got {self.seeds!r}")
         if not self.name or "/" in self.name:
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
         for name, plan in self.searches.items():
@@ -169,9 +167,7 @@ class Experiment:
 
     def _check_search(self, name: str, plan: Plan) -> None:
         if name == DENSE or not name.replace("_", "").replace("-", "").isalnum():
-            raise ValueError(
-                f"a search cannot be called {name!r}: use letters, digits, - and _, and not 'dense'"
-            )
+            raise ValueError(f"a search cannot be called {name!r}: use letters, digits, - and _, and not 'dense'")
         if isinstance(plan, IMP):
             check_rewind(plan.rewind, self.total_timesteps)
             check_densities(plan.densities or self.densities)
@@ -189,9 +185,7 @@ class Experiment:
     @property
     def rewind_points(self) -> tuple[int, ...]:
         """Steps at which some search rewinds, ascending."""
-        return tuple(
-            sorted({plan.rewind.at for plan in self.searches.values() if isinstance(plan, IMP)} | {0})
-        )
+        return tuple(sorted({plan.rewind.at for plan in self.searches.values() if isinstance(plan, IMP)} | {0}))
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -222,9 +216,7 @@ class Experiment:
             return replace(plan, rewind=replace(plan.rewind, at=int(plan.rewind.at * ratio)), early_bird=bird)
 
         searches = {name: scale(plan) for name, plan in self.searches.items()}
-        return replace(
-            self, total_timesteps=total_timesteps, searches=searches, warmup=int(self.warmup * ratio)
-        )
+        return replace(self, total_timesteps=total_timesteps, searches=searches, warmup=int(self.warmup * ratio))
 
     def settings(self) -> dict[str, Any]:
         """What must not change under an existing results folder, as plain data."""

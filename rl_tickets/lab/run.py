@@ -81,9 +81,7 @@ def _describe(model: Any) -> dict[str, Any]:
     plain = {
         name: value
         for name, value in vars(model).items()
-        if not name.startswith("_")
-        and name not in volatile
-        and isinstance(value, int | float | str | bool | None)
+        if not name.startswith("_") and name not in volatile and isinstance(value, int | float | str | bool | None)
     }
     schedules = {
         name: [float(value(progress)) for progress in (1.0, 0.5, 0.0)]
@@ -95,9 +93,7 @@ def _describe(model: Any) -> dict[str, Any]:
         "environment": anatomy.environment_name(model),
         "hyperparameters": dict(sorted(plain.items())),
         "schedules": schedules,
-        "optimizers": {
-            path: type(optimizer).__name__ for path, optimizer in anatomy.optimizers(model).items()
-        },
+        "optimizers": {path: type(optimizer).__name__ for path, optimizer in anatomy.optimizers(model).items()},
         "parameters": {name: list(p.shape) for name, p in model.policy.named_parameters()},
     }
 
@@ -106,11 +102,7 @@ def _unfinished(experiment: Experiment, store: Store) -> list[Task]:
     """Tasks with levels left to train; for such a seed the dense run too, if its states are no longer there."""
     finished = store.finished()
     tasks = ordered(experiment, store)
-    left = [
-        t
-        for t in tasks
-        if any((t.search, t.seed, level) not in finished for level in experiment.levels(t.search))
-    ]
+    left = [t for t in tasks if any((t.search, t.seed, level) not in finished for level in experiment.levels(t.search))]
     seeds = {task.seed for task in left}
     return [
         task

@@ -121,9 +121,7 @@ class Store:
 
     # Levels ---------------------------------------------------------------------------------------------------------
 
-    def finish_level(
-        self, search: str, seed: int, level: int, trained: Trained, found: Iterable[Any]
-    ) -> None:
+    def finish_level(self, search: str, seed: int, level: int, trained: Trained, found: Iterable[Any]) -> None:
         """Keeps a trained level; it counts as finished once its rows are there, which are written last."""
         work = self.work(search, seed)
         archive.write(work / f"level-{level:02d}.trained", _trained_tree(trained))

@@ -62,9 +62,7 @@ class Task:
         experiment = self.experiment
         plan = experiment.searches[self.search]
         tickets = (
-            self.store.tickets(plan.of, self.seed, experiment.levels(self.search))
-            if isinstance(plan, Spoiled)
-            else ()
+            self.store.tickets(plan.of, self.seed, experiment.levels(self.search)) if isinstance(plan, Spoiled) else ()
         )
         search = plan.search(experiment, self.seed, tickets)
         request, before = next(search), None
@@ -102,15 +100,11 @@ class Task:
         )
         model, trained = trainer.train(request, store.checkpoint(self.search, self.seed, level))
         model.logger.close()
-        episodes = play(
-            model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed
-        )
+        episodes = play(model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed)
         ticket = ticket_of(request, trained)
         path = ""
         if not isinstance(experiment.searches.get(self.search), Spoiled):
-            path = str(
-                ticket.save(store.ticket_path(self.search, self.seed, level)).relative_to(store.folder)
-            )
+            path = str(ticket.save(store.ticket_path(self.search, self.seed, level)).relative_to(store.folder))
         shared = {"search": self.search, "seed": self.seed, "level": level}
         moved = 0.0 if before is None else trained.mask.kept_distance(before)
         found: list[Any] = [
@@ -135,8 +129,7 @@ class Task:
         ]
         layers = enumerate(trained.mask.layers.items())
         found += [
-            rows.LayerRow(**shared, position=i, layer=name, kept=c.kept, total=c.total)
-            for i, (name, c) in layers
+            rows.LayerRow(**shared, position=i, layer=name, kept=c.kept, total=c.total) for i, (name, c) in layers
         ]
         found += [
             rows.CurveRow(**shared, timesteps=p.timesteps, mean_return=p.mean_return, episodes=p.episodes)
@@ -151,13 +144,9 @@ class Task:
         return trained
 
     def _log(self, model: BaseAlgorithm, level: int) -> None:
-        model.set_logger(
-            configure(str(self.store.tensorboard(self.search, self.seed, level)), ["tensorboard"])
-        )
+        model.set_logger(configure(str(self.store.tensorboard(self.search, self.seed, level)), ["tensorboard"]))
 
-    def _show(
-        self, model: BaseAlgorithm, trained: Trained, mean_return: float, moved: float, level: int
-    ) -> None:
+    def _show(self, model: BaseAlgorithm, trained: Trained, mean_return: float, moved: float, level: int) -> None:
         weights = {name: trained.end.policy[name].numpy() for name in trained.mask}
         write_level(
             self.store.tensorboard(self.search, self.seed, level),

@@ -14,9 +14,7 @@ from .text import plain
 SHOWN_LEVELS = 5
 
 
-def learning_curves(
-    rows: Sequence[CurveRow], densities: Mapping[tuple[str, int], float] | None = None
-) -> Figure:
+def learning_curves(rows: Sequence[CurveRow], densities: Mapping[tuple[str, int], float] | None = None) -> Figure:
     """Training return over environment steps, mean of the seeds: a panel per search, sparser levels lighter.
 
     `densities` says which density a search has at a level, for the legend; without it, levels are counted.
@@ -28,9 +26,7 @@ def learning_curves(
     chosen = {
         (name, level)
         for name in names
-        for level in style.few(
-            sorted(level for search, level in found if search == name and level > 0), SHOWN_LEVELS
-        )
+        for level in style.few(sorted(level for search, level in found if search == name and level > 0), SHOWN_LEVELS)
     }
     shades = _shades(chosen, densities)
     labelled: dict[str, tuple[float, str]] = {}

@@ -23,9 +23,7 @@ COLUMNS = (
 def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
     parts = [f"# {summary.name}", f"**{headline(summary)}**", _table(summary), _legend(summary)]
-    described = [
-        f"- `{search.name}`: {search.description}" for search in summary.searches if search.description
-    ]
+    described = [f"- `{search.name}`: {search.description}" for search in summary.searches if search.description]
     if described:
         parts.append("\n".join(["Searches:", "", *described]))
     if summary.savings is not None:
@@ -61,9 +59,7 @@ def notes(summary: Summary) -> list[str]:
     for level in summary.levels:
         where = f"`{level.search}` at density {plain(level.density)}"
         if level.diverged:
-            found.append(
-                f"{where}: {counted(level.diverged, 'run')} diverged (a weight became NaN or infinite)."
-            )
+            found.append(f"{where}: {counted(level.diverged, 'run')} diverged (a weight became NaN or infinite).")
         if level.unscored:
             how = "left out" if summary.random_return is None else "scored as a random policy"
             found.append(f"{where}: {counted(level.unscored, 'run')} without a finite return, {how}.")

@@ -30,18 +30,14 @@ def return_against_density(summary: Summary) -> Figure:
         span = dense.returned_interval
         axes.axhspan(span.low, span.high, color=DENSE_LOOK.colour, alpha=0.09, linewidth=0, zorder=1)
     if summary.random_return is not None:
-        axes.axhline(
-            summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy"
-        )
+        axes.axhline(summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy")
     names = [search.name for search in summary.searches]
     marked = False
     for search, look in zip(summary.searches, style.looks(names).values(), strict=True):
         _search_line(axes, dense, search, look, 5 - names.index(search.name) / len(names))
         level = search.sparsest_level
         if level is not None:
-            axes.plot(
-                [level.density], [level.returned], "o", mfc="none", mec=look.colour, ms=15, mew=1.8, zorder=6
-            )
+            axes.plot([level.density], [level.returned], "o", mfc="none", mec=look.colour, ms=15, mew=1.8, zorder=6)
             marked = True
     if marked:
         axes.plot([], [], "o", mfc="none", mec=MUTED, ms=11, mew=1.6, label="sparsest match")
@@ -167,9 +163,7 @@ def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
         axes.grid(False)
         axes.set_facecolor(GRID)
         seeds = len({row.seed for row in own})
-        axes.set_title(
-            f"{name}, {counted(seeds, 'seed')}", fontsize=10.5, color=INK, loc="left", fontweight="bold"
-        )
+        axes.set_title(f"{name}, {counted(seeds, 'seed')}", fontsize=10.5, color=INK, loc="left", fontweight="bold")
         axes.set_xlabel("mask drawn at environment step", color=INK)
         axes.set_ylabel("against the mask at step", color=INK)
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.86)
@@ -177,9 +171,7 @@ def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
     bar.ax.axhline(chance, color=style.ORANGE, linewidth=2)
-    bar.ax.annotate(
-        "chance", (0, chance), (-3, 0), textcoords="offset points", ha="right", va="center", fontsize=8
-    )
+    bar.ax.annotate("chance", (0, chance), (-3, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
     style.title(figure, "Early-bird: distance between masks")
     return figure
 

@@ -48,11 +48,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     taken = {LOOKS[name] for name in names if name in LOOKS}
     free = itertools.chain(
         (look for look in LOOKS.values() if look not in taken),
-        (
-            Look(look.colour, look.marker, line)
-            for line in itertools.cycle(("--", ":"))
-            for look in LOOKS.values()
-        ),
+        (Look(look.colour, look.marker, line) for line in itertools.cycle(("--", ":")) for look in LOOKS.values()),
     )
     return {name: LOOKS[name] if name in LOOKS else next(free) for name in names}
 

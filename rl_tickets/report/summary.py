@@ -113,11 +113,7 @@ class Summary:
         described = settings.get("searches")
         names = described if isinstance(described, dict) else {}
         ordered = dict.fromkeys([*names, *sorted({row.search for row in results.levels})])
-        searches = [
-            _search(name, str(names.get(name, "")), results.levels, judge)
-            for name in ordered
-            if name != DENSE
-        ]
+        searches = [_search(name, str(names.get(name, "")), results.levels, judge) for name in ordered if name != DENSE]
         searches = [search for search in searches if search.levels]
         episodes = _number(settings.get("episodes"))
         return cls(
@@ -148,9 +144,7 @@ class _Judge:
         best = _iqm(self.dense)
         self.problem = ""
         if random_return is None:
-            self.problem = (
-                "experiment.json does not say what a random policy returns (settings.random_return)"
-            )
+            self.problem = "experiment.json does not say what a random policy returns (settings.random_return)"
         elif not best > random_return:
             self.problem = "the dense agents are no better than a random policy"
         self.anchors = None if self.problem or random_return is None else Anchors(random_return, best)
@@ -209,13 +203,10 @@ def _search(name: str, description: str, rows: Sequence[LevelRow], judge: _Judge
         if level.comparison is None:
             break  # what no seed shares with dense cannot be tested, nor anything after it
         if level.density not in compared or compared[level.density].matches:
-            compared[level.density] = (
-                level.comparison
-            )  # pruning may stall: of equal densities the worse counts
+            compared[level.density] = level.comparison  # pruning may stall: of equal densities the worse counts
     sparsest = sparsest_matching(list(compared), list(compared.values()))
     judged = [
-        dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest)
-        for level in levels
+        dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest) for level in levels
     ]
     return SearchSummary(name, description, tuple(judged), sparsest)
 

@@ -76,9 +76,7 @@ def picture(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     flat = np.asarray(mask, dtype=bool).reshape(mask.shape[0] if mask.ndim > 1 else 1, -1)
     scale = max(1, math.ceil(PICTURE_HEIGHT / flat.shape[0]))
     scale = min(scale, max(1, 4096 // flat.shape[1]))
-    pixels: NDArray[np.uint8] = np.kron(flat, np.ones((scale, scale), dtype=bool)).astype(
-        np.uint8
-    ) * np.uint8(255)
+    pixels: NDArray[np.uint8] = np.kron(flat, np.ones((scale, scale), dtype=bool)).astype(np.uint8) * np.uint8(255)
     return pixels
 
 

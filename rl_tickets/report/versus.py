@@ -48,9 +48,7 @@ def compare_folders(a: Path, b: Path) -> str:
                 ratio(chance),
             )
         )
-    legend = (
-        "IQM of normalised returns (0: random policy, 1: dense), each by its own folder; seeds independent."
-    )
+    legend = "IQM of normalised returns (0: random policy, 1: dense), each by its own folder; seeds independent."
     return f"A = {a}\nB = {b}\n\n{_aligned(lines)}\n\n{legend}\n"
 
 
@@ -59,10 +57,7 @@ def _levels(folder: Path) -> dict[tuple[str, int], tuple[LevelSummary, list[floa
     summary = Summary.read(folder)
     if summary.problem:
         raise ValueError(f"{folder} cannot be compared, for {summary.problem}.")
-    return {
-        (level.search, level.level): (level, list(level.normalised_scores.values()))
-        for level in summary.levels
-    }
+    return {(level.search, level.level): (level, list(level.normalised_scores.values())) for level in summary.levels}
 
 
 def _spanned(level: LevelSummary) -> str:

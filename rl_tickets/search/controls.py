@@ -67,9 +67,7 @@ def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, see
         if not torch.equal(weights[name][kept].sort().values, ticket.weights[name][kept].sort().values):
             raise AssertionError(f"permuted_weights changed values of {name!r}")
     if not moved:
-        raise ValueError(
-            "permuted_weights changed nothing: no layer of this ticket keeps two different weights"
-        )
+        raise ValueError("permuted_weights changed nothing: no layer of this ticket keeps two different weights")
     return _spoiled(ticket, "permuted_weights", seed, weights=weights)
 
 

@@ -64,9 +64,7 @@ def imp(
         )
         start = rewind.start(point, trained.end)
         origin = {"level": level, "criterion": name_of(criterion), "scope": name_of(scope)}
-        ticket = make_ticket(
-            pruned.mask, start, trained, rewind, {**origin, "collapsed": list(pruned.collapsed)}
-        )
+        ticket = make_ticket(pruned.mask, start, trained, rewind, {**origin, "collapsed": list(pruned.collapsed)})
         trained = yield ticket_request(level, ticket, start, point, rewind, total_timesteps)
 
 
@@ -99,9 +97,7 @@ def ticket_request(
     return Training(level=level, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
 
 
-def make_ticket(
-    mask: Mask, start: TrainingState, trained: Trained, rewind: Rewind, origin: dict[str, Any]
-) -> Ticket:
+def make_ticket(mask: Mask, start: TrainingState, trained: Trained, rewind: Rewind, origin: dict[str, Any]) -> Ticket:
     """The ticket of a mask and the state its training starts from."""
     return Ticket(
         mask=mask,

@@ -81,9 +81,7 @@ def read(path: Path) -> dict[str, Any]:
         header = json.loads(metadata["rl_tickets"])
         structure, digest = header["tree"], header["sha256"]
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is truncated, altered or not a file of rl_tickets; make it again"
-        ) from error
+        raise ValueError(f"{path} is truncated, altered or not a file of rl_tickets; make it again") from error
     if _digest(structure, tensors) != digest:
         raise ValueError(f"{path} was altered: its checksum does not fit; make it again")
     tree = _decode(json.loads(structure), tensors)

@@ -61,9 +61,7 @@ def prune(
     start = weights if start is None else {name: start[name].detach().cpu() for name in within}
     total = kept_count(density, within.total)
     if total > within.kept:
-        raise ValueError(
-            f"density {density:g} is above the mask's {within.density:g}: pruned weights never return"
-        )
+        raise ValueError(f"density {density:g} is above the mask's {within.density:g}: pruned weights never return")
     if keep_last and total < len(within):
         raise ValueError(
             f"density {density:g} keeps {total} weights, fewer than the {len(within)} layers; "
@@ -93,9 +91,7 @@ def _scores(criterion: Criterion, weights: Weights, start: Weights, within: Mask
     scores = {}
     for name in within:
         if name not in given or given[name].shape != weights[name].shape:
-            raise ValueError(
-                f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}"
-            )
+            raise ValueError(f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}")
         alive = within[name].numpy().ravel()
         flat = given[name].detach().cpu().numpy().astype(np.float64).ravel()
         if not np.isfinite(flat[alive]).all():
@@ -119,9 +115,7 @@ def _budgets(
     elif scope == "layer" or callable(scope):
         groups = {name: [name] for name in within}
     else:
-        raise ValueError(
-            f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}'
-        )
+        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
     if callable(scope):
         densities: Mapping[str, float] = scope({name: tuple(within[name].shape) for name in within}, density)
     else:
@@ -146,9 +140,7 @@ def _best(scores: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]
     return dict(zip(scores, np.split(kept, ends[:-1]), strict=True))
 
 
-def _keep_best_of(
-    collapsed: tuple[str, ...], kept: dict[str, np.ndarray], scores: Mapping[str, np.ndarray]
-) -> None:
+def _keep_best_of(collapsed: tuple[str, ...], kept: dict[str, np.ndarray], scores: Mapping[str, np.ndarray]) -> None:
     """Gives each collapsed layer its best weight; the lowest kept weights of layers with several make room."""
     for name in collapsed:
         kept[name][int(np.argmax(scores[name]))] = True
