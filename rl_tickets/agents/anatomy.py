@@ -1,6 +1,6 @@
 """The anatomy of an SB3 agent, discovered rather than looked up: who trains which weights, and who copies them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -24,8 +24,10 @@ def modules(model: BaseAlgorithm) -> dict[str, nn.Module]:
 
 
 def loose_tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
-    """Tensors that hang on the agent itself, as SAC's `log_ent_coef` does."""
-    return {name: value for name, value in vars(model).items() if isinstance(value, torch.Tensor)}
+    """Tensors that hang on the agent itself, as SAC's `log_ent_coef` does, and belong to none of its networks."""
+    inside = {id(t) for m in modules(model).values() for t in (*m.parameters(), *m.buffers())}
+    every = ((key, item) for name, value in vars(model).items() for key, item in _items(name, value))
+    return {key: item for key, item in every if isinstance(item, torch.Tensor) and id(item) not in inside}
 
 
 def optimizers(model: BaseAlgorithm) -> dict[str, Optimizer]:
@@ -49,6 +51,11 @@ def optimizers(model: BaseAlgorithm) -> dict[str, Optimizer]:
             "use an algorithm that learns by gradients, such as PPO or SAC"
         )
     return found
+
+
+def holds_tensor(name: str, value: object) -> bool:
+    """Whether an attribute is a tensor, or a list or dict with one."""
+    return any(isinstance(item, torch.Tensor) for _, item in _items(name, value))
 
 
 def _items(name: str, value: object) -> Iterator[tuple[str, object]]:
@@ -139,13 +146,23 @@ CRITIC = {"critic", "value", "vf", "qf", "q", "quantile"}
 ACTOR = {"actor", "policy", "action", "pi", "mu", "log"}
 
 
-def network_of(name: str) -> str:
+def network_of(name: str, copies: Mapping[str, str] | None = None) -> str:
     """The network a policy parameter belongs to, by the field's usual names: actor, critic, or shared.
+
+    Args:
+        name: in `policy.named_parameters()`.
+        copies: its other names, see `copies`: an extractor is the actor's where only the actor names it.
 
     Example:
         >>> network_of("mlp_extractor.value_net.0.weight"), network_of("features_extractor.cnn.0.weight")
         ('critic', 'shared')
     """
+    aliases = (alias for alias, origin in (copies or {}).items() if origin == name)
+    owners = {_network_in(alias) for alias in (name, *aliases)} - {"shared"}
+    return owners.pop() if len(owners) == 1 else "shared"
+
+
+def _network_in(name: str) -> str:
     for part in name.split("."):
         words = set(part.rstrip("0123456789").split("_")) | {word.rstrip("0123456789") for word in part.split("_")}
         if words & CRITIC:
@@ -164,4 +181,5 @@ def environment_name(model: Any) -> str:
         spec = env.get_attr("spec")[0]
     except AttributeError:
         spec = None
-    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+    envs = getattr(env.unwrapped, "envs", None)
+    return str(spec.id) if spec is not None else type(envs[0].unwrapped if envs else env.unwrapped).__name__

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rl_tickets.agents.anatomy import network_of, prunable_weights
+from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
 from rl_tickets.tickets.criteria import Criterion, magnitude
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
@@ -138,7 +139,7 @@ class EarlyBirdCallback(BaseCallback):
                 self._density,
                 criterion=settings.criterion,
                 scope=settings.scope,
-                network_of=network_of,
+                network_of=partial(network_of, copies=copies(self.model)),
             )
         return pruned.mask
 

@@ -20,7 +20,8 @@ def plant(ticket: Ticket, model: Model) -> Model:
     state = TrainingState.from_ticket(ticket)
     if state.normalizer is not None and model.get_vec_normalize_env() is None:
         raise ValueError(
-            "the ticket carries VecNormalize statistics, but the agent's environment has no VecNormalize; wrap it in one"
+            "the ticket carries VecNormalize statistics, but the agent's environment has no VecNormalize; "
+            "wrap it in one"
         )
     state.restore(model)
     hold(model, ticket.mask)

@@ -76,7 +76,7 @@ class Rewind:
             counters=point.counters if self.counters else None,
         )
 
-    def budget(self, total_timesteps: int, point: TrainingState) -> tuple[int, int]:
+    def budget(self, total_timesteps: int, point: TrainingState, start: TrainingState) -> tuple[int, int]:
         """Steps at which the level ends and at which its schedules end, counted as the agent counts them."""
         end = total_timesteps if self.schedule else total_timesteps - point.timesteps
         return end, end
@@ -95,6 +95,6 @@ class FineTuning(Rewind):
         assert trained.schedule is not None
         return replace(trained, optimizers=None, replay_buffer=None, counters=None)
 
-    def budget(self, total_timesteps: int, point: TrainingState) -> tuple[int, int]:
-        """Ends `total_timesteps - k` steps after the end of the schedules."""
-        return 2 * total_timesteps - point.timesteps, total_timesteps
+    def budget(self, total_timesteps: int, point: TrainingState, start: TrainingState) -> tuple[int, int]:
+        """Ends `total_timesteps - k` steps after the level before, whose end is also that of the schedules."""
+        return start.timesteps + total_timesteps - point.timesteps, start.timesteps

@@ -6,6 +6,7 @@ Box2D's, MuJoCo's and Atari's own states need not be saved.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,10 +34,22 @@ def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
         model.action_noise.reset()
     _zero(getattr(model, "_last_lstm_states", None))
     if model.use_sde:
-        model.policy.reset_noise(env.num_envs)
+        model.policy.reset_noise(env.num_envs)  # type: ignore[operator]
     buffer = getattr(model, "replay_buffer", None)
-    if buffer is not None and hasattr(buffer, "truncate_last_trajectory") and (buffer.pos or buffer.full):
-        buffer.truncate_last_trajectory()
+    if buffer is not None and (buffer.pos or buffer.full):
+        _cut(buffer)
+
+
+def _cut(buffer: Any) -> None:
+    """Marks the newest transition of a replay buffer as its episode's last, as a time limit would."""
+    if hasattr(buffer, "truncate_last_trajectory"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            buffer.truncate_last_trajectory()
+    elif buffer.handle_timeout_termination:
+        buffer.timeouts[buffer.pos - 1] = 1 - buffer.dones[buffer.pos - 1]
+    else:
+        buffer.dones[buffer.pos - 1] = True
 
 
 def _zero(states: Any) -> None:

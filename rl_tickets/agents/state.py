@@ -74,6 +74,8 @@ class TrainingState:
         if self.optimizers is not None:
             found = anatomy.optimizers(model)
             for path, content in self.optimizers.items():
+                if path not in found:
+                    raise ValueError(f"the state has moments for {path!r}, an optimizer this agent lacks; drop them")
                 found[path].load_state_dict(_copy(content))
         normalize = model.get_vec_normalize_env()
         if self.normalizer is not None and normalize is not None:
@@ -89,9 +91,10 @@ class TrainingState:
         found = anatomy.modules(model)
         for path, content in self.weights["modules"].items():
             found[path].load_state_dict(content)
+        loose = anatomy.loose_tensors(model)
         with torch.no_grad():
             for name, tensor in self.weights["tensors"].items():
-                getattr(model, name).copy_(tensor)
+                loose[name].copy_(tensor)
 
     def only(self, *parts: str) -> TrainingState:
         """The same state with no other parts than the named ones."""
@@ -119,8 +122,8 @@ class TrainingState:
 
 
 def _is_counter(model: BaseAlgorithm, name: str, value: object) -> bool:
-    excluded = name in SCHEDULE or name in model._excluded_save_params() or isinstance(value, torch.Tensor)
-    return not excluded and archive.is_plain(value)
+    excluded = name in SCHEDULE or name in model._excluded_save_params()
+    return not excluded and archive.is_plain(value) and not anatomy.holds_tensor(name, value)
 
 
 def _copy(value: Any) -> Any:
@@ -143,9 +146,10 @@ def _copy_all(tensors: Any) -> dict[str, torch.Tensor]:
 
 
 def _capture_normalizer(normalize: VecNormalize) -> Part:
-    many = normalize.obs_rms if isinstance(normalize.obs_rms, dict) else {"": normalize.obs_rms}
+    rms = normalize.obs_rms if normalize.norm_obs else {}
+    many = rms if isinstance(rms, dict) else {"": rms}
     return {
-        "observations": {key: _moments(rms) for key, rms in many.items()} if normalize.norm_obs else {},
+        "observations": {key: _moments(rms) for key, rms in many.items()},
         "returns": _moments(normalize.ret_rms),
     }
 
@@ -155,6 +159,8 @@ def _moments(rms: RunningMeanStd) -> Part:
 
 
 def _restore_normalizer(normalize: VecNormalize, part: Part) -> None:
+    if part["observations"] and not normalize.norm_obs:
+        raise ValueError("the state has statistics of observations, but this VecNormalize has norm_obs=False")
     for key, moments in part["observations"].items():
         rms = normalize.obs_rms[key] if key else normalize.obs_rms
         assert isinstance(rms, RunningMeanStd)

@@ -112,7 +112,11 @@ class Trainer:
             LeakError: a pruned weight moved.
         """
         until = self.total_timesteps if request.until is None else request.until
-        model = _fresh(self.make_model, self.seed)
+        if beyond := [step for step in request.keep_at if step >= until]:
+            raise ValueError(f"rewind point {beyond[0]} is beyond the budget of {until} steps; choose an earlier one")
+        model = fresh_agent(self.make_model, self.seed)
+        # Once, so that `learn` does not do it behind our back.
+        model._last_obs = model.get_env().reset()  # type: ignore[assignment, union-attr]
         if self.log is not None:
             self.log(model, request.level)
         start = resume.state if resume is not None else request.start
@@ -216,37 +220,40 @@ class _Recorder:
             self._trainer.checkpoint(Progress(state, dict(self.kept), self.curve.progress(), bird))
 
 
-def _fresh(make_model: MakeModel, seed: int) -> BaseAlgorithm:
-    """A new agent whose environment has been reset once, so that `learn` does not do it behind our back."""
+def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
+    """A new agent, if `make_model` gives what it should."""
     model = make_model(seed)
     if not isinstance(model, BaseAlgorithm):
         raise TypeError(f"make_model(seed) must return an SB3 agent, got a {type(model).__name__}")
-    env = model.get_env()
-    if env is None:
+    if model.get_env() is None:
         raise ValueError("make_model(seed) returned an agent without an environment; give it one to train in")
     if model.num_timesteps:
         raise ValueError(
             "make_model(seed) returned an agent that has already trained; it must be a fresh one each time"
         )
-    model._last_obs = env.reset()  # type: ignore[assignment]
     return model
+
+
+def demand_learning_rate(model: BaseAlgorithm) -> None:
+    """Raises ValueError where fine-tuning would train nothing."""
+    if not model.lr_schedule(0.0):
+        raise ValueError(
+            "fine-tuning goes on at the schedule's last learning rate, which is 0 here: nothing would be trained; "
+            "use Rewind.learning_rate, or a schedule that ends above 0"
+        )
 
 
 @contextmanager
 def _learning_rate(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Any:
     """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""
     changed: dict[str, Any] = {}
-    if warmup:
-        changed["lr_schedule"] = _WarmUp(model.lr_schedule, begin, warmup, until)
     if schedule_end is not None and schedule_end < until:
-        if not model.lr_schedule(0.0):
-            raise ValueError(
-                "fine-tuning goes on at the schedule's last learning rate, which is 0 here: nothing would be trained; "
-                "use Rewind.learning_rate, or a schedule that ends above 0"
-            )
+        demand_learning_rate(model)
         for name in ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule"):
             if callable(getattr(model, name, None)):
                 changed[name] = _Held(float(getattr(model, name)(0.0)))
+    if warmup:
+        changed["lr_schedule"] = _WarmUp(changed.get("lr_schedule", model.lr_schedule), begin, warmup, until)
     before = {name: getattr(model, name) for name in changed}
     for name, schedule in changed.items():
         setattr(model, name, schedule)

@@ -1,18 +1,20 @@
-"""Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, arXiv 1803.03635; Frankle et al. 2020, 1912.05671)."""
+"""Iterative magnitude pruning with rewinding (Frankle & Carbin 2019, arXiv 1803.03635; Frankle et al. 2020)."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import network_of
 from rl_tickets.agents.early_bird import EarlyBird
-from rl_tickets.agents.rewind import Rewind
+from rl_tickets.agents.rewind import FineTuning, Rewind
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Training
+from rl_tickets.agents.training import Trained, Training, demand_learning_rate
 from rl_tickets.tickets.criteria import Criterion, lamp
-from rl_tickets.tickets.mask import Mask, Prunable
+from rl_tickets.tickets.mask import Mask, Prunable, kept_count
 from rl_tickets.tickets.pruning import prune
 from rl_tickets.tickets.schedules import check_densities
 from rl_tickets.tickets.scopes import Scope
@@ -58,7 +60,7 @@ def imp(
             scope=scope,
             within=trained.mask,
             start=point.policy,
-            network_of=network_of,
+            network_of=partial(network_of, copies=trained.copies),
             keep_last=keep_last,
             level=level,
         )
@@ -93,7 +95,7 @@ def ticket_request(
     total_timesteps: int,
 ) -> Training:
     """Trains a ticket from its start for as long as the rewind point leaves."""
-    until, schedule_end = rewind.budget(total_timesteps, point)
+    until, schedule_end = rewind.budget(total_timesteps, point, start)
     return Training(level=level, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
 
 
@@ -116,9 +118,30 @@ def check_rewind(rewind: Rewind, total_timesteps: int) -> Rewind:
     """The rewind point, if the budget reaches it."""
     if rewind.at >= total_timesteps:
         raise ValueError(
-            f"rewind point {rewind.at} is beyond the budget of {total_timesteps} environment steps; choose an earlier one"
+            f"rewind point {rewind.at} is beyond the budget of {total_timesteps} environment steps; "
+            "choose an earlier one"
         )
     return rewind
+
+
+def check_agent(
+    model: BaseAlgorithm,
+    densities: Sequence[float],
+    *,
+    prunable: Prunable | None = None,
+    rewind: Rewind | None = None,
+    keep_last: bool = True,
+) -> None:
+    """Raises ValueError at once for what would fail only after a level or more of this agent."""
+    total, layers = (mask := Mask.dense(model, prunable)).total, len(mask)
+    for density in check_densities(densities):
+        if keep_last and kept_count(density, total) < layers:
+            raise ValueError(
+                f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the {layers} layers; "
+                f"the lowest that leaves each layer one is {layers / total:.3g}"
+            )
+    if isinstance(rewind, FineTuning):
+        demand_learning_rate(model)
 
 
 def name_of(choice: object) -> str:

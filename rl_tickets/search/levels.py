@@ -8,8 +8,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents.early_bird import EarlyBird
 from rl_tickets.agents.rewind import Rewind
-from rl_tickets.agents.training import MakeModel, Trained, Trainer, Training
-from rl_tickets.search.imp import Search, imp, make_ticket
+from rl_tickets.agents.training import MakeModel, Trained, Trainer, Training, fresh_agent
+from rl_tickets.search.imp import Search, check_agent, imp, make_ticket
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
@@ -98,8 +98,13 @@ def find_tickets(
         keep_last=keep_last,
     )
     request = next(search)
+    # Made here, not at the first level, so that errors come at once.
+    first = [fresh_agent(make_model, seed)]
+    check_agent(first[0], densities, prunable=prunable, rewind=rewind, keep_last=keep_last)
     boundaries = (0, rewind.at) if rewind.at else (0,)
-    trainer = Trainer(make_model, seed, total_timesteps, boundaries, warmup, callback)
+    trainer = Trainer(
+        lambda seed: first.pop() if first else make_model(seed), seed, total_timesteps, boundaries, warmup, callback
+    )
     return _drive(search, request, trainer)
 
 

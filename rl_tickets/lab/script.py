@@ -1,0 +1,102 @@
+"""The command line that every script of an experiment shares."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from rl_tickets.lab.experiment import Experiment, Spoiled
+from rl_tickets.lab.run import run
+from rl_tickets.report import terminal_table
+
+SMOKE_TIMESTEPS = 600
+SMOKE_LEVELS = 3
+SMOKE_SEEDS = 2
+SMOKE_EPISODES = 2
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What may be changed from the command line; what is not given stays as the script says."""
+
+    seeds: int | None = None
+    """Number of training seeds."""
+    levels: int | None = None
+    """Number of levels, the dense level 0 included."""
+    timesteps: int | None = None
+    """Environment steps of every level; rewind points keep their fraction of it."""
+    jobs: int | None = None
+    """Worker processes, each with one torch thread; by default one for each core."""
+    out: Path = Path("results")
+    """Parent of the results folder."""
+    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """A run of a minute or two that shows everything works and proves nothing."""
+
+    def apply(self, experiment: Experiment) -> Experiment:
+        """The experiment with these changes; smoke runs and changed ones get a folder of their own by --out."""
+        flags = self
+        if self.smoke:
+            experiment = replace(experiment, name=f"{experiment.name}_smoke", episodes=SMOKE_EPISODES)
+            flags = replace(
+                self,
+                seeds=self.seeds or SMOKE_SEEDS,
+                levels=self.levels or SMOKE_LEVELS,
+                timesteps=self.timesteps or SMOKE_TIMESTEPS,
+            )
+        if flags.seeds is not None:
+            experiment = replace(experiment, seeds=flags.seeds)
+        if flags.levels is not None:
+            experiment = replace(experiment, densities=_extend(tuple(experiment.densities), flags.levels))
+        if flags.timesteps is not None:
+            if flags.timesteps < 1:
+                raise ValueError(f"--timesteps must be at least 1 environment step, got {flags.timesteps}")
+            experiment = experiment.scaled(flags.timesteps)
+        return replace(experiment, command=self.command())
+
+    def command(self) -> str:
+        """The command line that gives these results again, without what does not change them."""
+        given = [f"--{name} {value}" for name in ("seeds", "levels", "timesteps") if (value := getattr(self, name))]
+        return " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *given, *(["--smoke"] if self.smoke else [])])
+
+
+def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:
+    """The first `levels` densities, going on with the last ratio where there are fewer."""
+    if levels < 2:
+        raise ValueError(f"--levels must be at least 2, the dense one and a sparse one, got {levels}")
+    while len(densities) < levels:
+        densities = (*densities, densities[-1] * densities[-1] / densities[-2])
+    return densities[:levels]
+
+
+def main(experiment: Experiment, arguments: list[str] | None = None) -> None:
+    """Runs a script's experiment with the flags of the command line, and shows what came out.
+
+    What a user can mend ends with one sentence and exit status 2; Ctrl-C with 130, everything finished kept.
+    """
+    controls = ", ".join(name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled))
+    flags = tyro.cli(
+        Flags,
+        args=arguments,
+        description=f"{experiment.name}: dense agents, {len(experiment.searches)} searches (controls: {controls or 'none'}).",
+    )
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        experiment = flags.apply(experiment)
+        summary = run(experiment, jobs=flags.jobs, out=flags.out)
+    except KeyboardInterrupt:
+        console.print("Stopped. What is finished is kept; the same command goes on from there.")
+        raise SystemExit(130) from None
+    except (ValueError, RuntimeError, OSError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        raise SystemExit(2) from None
+    folder = flags.out / experiment.name
+    out = Console()
+    out.print(terminal_table(summary))
+    out.print(f"Report      {folder / 'report.md'}", soft_wrap=True)
+    out.print(f"Plot        {folder / 'return_vs_density.png'}", soft_wrap=True)
+    out.print(f"TensorBoard tensorboard --logdir {folder / 'tensorboard'}", soft_wrap=True)

@@ -1,0 +1,47 @@
+"""Lottery tickets of PPO on CartPole-v1, with rl-zoo's hyperparameters at half its budget."""
+
+import gymnasium as gym
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+import rl_tickets as rt
+from rl_tickets.lab.script import main
+
+
+def make_env() -> gym.Env:
+    return gym.make("CartPole-v1")
+
+
+def make_model(seed: int) -> PPO:
+    return PPO(
+        "MlpPolicy",
+        make_vec_env(make_env, n_envs=8, seed=seed),
+        n_steps=32,
+        batch_size=256,
+        n_epochs=20,
+        gamma=0.98,
+        gae_lambda=0.8,
+        ent_coef=0.0,
+        learning_rate=lambda progress: 1e-3 * progress,
+        clip_range=lambda progress: 0.2 * progress,
+        seed=seed,
+        device="cpu",
+    )
+
+
+experiment = rt.Experiment(
+    name="cartpole_ppo",
+    make_model=make_model,
+    make_env=make_env,
+    total_timesteps=50_000,
+    densities=rt.geometric(keep=0.7, levels=14),
+    seeds=10,
+    searches={
+        "imp": rt.IMP(),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=5_120)),
+        "random_reinit": rt.Spoiled(rt.random_reinit),
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)
