@@ -186,4 +186,4 @@ def _multiply_by(bits: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @torch.no_grad()
 def _zero(pairs: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
-    torch._foreach_mul_([p for p, _ in pairs], [bits for _, bits in pairs])  # type: ignore[arg-type]
+    torch._foreach_mul_([p for p, _ in pairs], [bits for _, bits in pairs])

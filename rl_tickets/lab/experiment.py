@@ -189,7 +189,7 @@ class Experiment:
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """Steps at which every level is cut into segments: the same for all searches, so that one dense run serves all."""
+        """Steps that cut every level into segments: the same for all searches, so that one dense run serves all."""
         grid = range(0, self.total_timesteps, self.segment) if self.segment else ()
         return tuple(sorted({*grid, *self.rewind_points}))
 

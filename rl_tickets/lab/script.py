@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import gymnasium as gym
 import tyro
 from rich.console import Console
 
+from rl_tickets.lab.complaint import complain
 from rl_tickets.lab.experiment import Experiment, Spoiled
 from rl_tickets.lab.run import run
 from rl_tickets.report import terminal_table
@@ -73,8 +75,13 @@ def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:
     return densities[:levels]
 
 
-def main(experiment: Experiment, arguments: list[str] | None = None) -> None:
+def main(experiment: Experiment, *, extra: str | None = None, arguments: list[str] | None = None) -> None:
     """Runs a script's experiment with the flags of the command line, and shows what came out.
+
+    Args:
+        experiment: what the script runs, before the flags.
+        extra: the extra of this package that brings the environment.
+        arguments: in place of the command line's.
 
     What a user can mend ends with one sentence and exit status 2; Ctrl-C with 130, everything finished kept.
     """
@@ -82,18 +89,19 @@ def main(experiment: Experiment, arguments: list[str] | None = None) -> None:
     flags = tyro.cli(
         Flags,
         args=arguments,
-        description=f"{experiment.name}: dense agents, {len(experiment.searches)} searches (controls: {controls or 'none'}).",
+        description=f"{experiment.name}: dense agents and searches for tickets (controls: {controls or 'none'}).",
     )
-    console = Console(stderr=True, soft_wrap=True)
     try:
         experiment = flags.apply(experiment)
         summary = run(experiment, jobs=flags.jobs, out=flags.out)
     except KeyboardInterrupt:
-        console.print("Stopped. What is finished is kept; the same command goes on from there.")
+        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from there.")
         raise SystemExit(130) from None
-    except (ValueError, RuntimeError, OSError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
-        raise SystemExit(2) from None
+    except (ImportError, gym.error.DependencyNotInstalled) as error:
+        way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'" if extra else ""
+        complain(f"{error}{way_out}")
+    except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
+        complain(error)
     folder = flags.out / experiment.name
     out = Console()
     out.print(terminal_table(summary))

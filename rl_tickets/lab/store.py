@@ -1,4 +1,4 @@
-"""The results folder of one experiment: settings, rows, tickets, and the work in between that lets a killed run go on."""
+"""The results folder of one experiment: settings, rows, tickets, and the work that lets a killed run go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task: one search of one seed, trained level by level, evaluated, written down; what is finished is not trained again."""
+"""A task: one search of one seed, trained level by level, evaluated and written down."""
 
 from __future__ import annotations
 

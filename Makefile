@@ -1,0 +1,36 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := results/demo
+
+.PHONY: demo test check format clean
+
+$(VENV)/runtime: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,contrib,box2d,mujoco,minatar]"
+	touch $(VENV)/runtime $@
+
+demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under 8 minutes on 2 cores
+	$(BIN)/python scripts/cartpole.py --seeds 3 --levels 8 --timesteps 25000 --out $(DEMO)
+
+test: $(VENV)/dev  ## every test
+	$(BIN)/pytest -n 2
+
+check: $(VENV)/dev  ## format, lint, types, layers, then every test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) $(DEMO) *.egg-info

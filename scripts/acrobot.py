@@ -1,0 +1,37 @@
+"""Lottery tickets of A2C on Acrobot-v1, with rl-zoo's hyperparameters."""
+
+import gymnasium as gym
+from stable_baselines3 import A2C
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+import rl_tickets as rt
+from rl_tickets.lab.script import main
+
+
+def make_env() -> gym.Env:
+    return gym.make("Acrobot-v1")
+
+
+def make_model(seed: int) -> A2C:
+    env = VecNormalize(make_vec_env(make_env, n_envs=16, seed=seed), gamma=0.99)
+    return A2C("MlpPolicy", env, ent_coef=0.0, seed=seed, device="cpu")
+
+
+experiment = rt.Experiment(
+    name="acrobot_a2c",
+    make_model=make_model,
+    make_env=make_env,
+    total_timesteps=500_000,
+    densities=rt.geometric(keep=0.7, levels=12),
+    seeds=10,
+    searches={
+        "imp": rt.IMP(),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=25_000)),
+        "random_reinit": rt.Spoiled(rt.random_reinit),
+    },
+    segment=100_000,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,54 @@
+"""Lottery tickets of PPO with VecNormalize on HalfCheetah-v5, with rl-zoo's hyperparameters (its -v4 entry)."""
+
+import gymnasium as gym
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
+
+import rl_tickets as rt
+from rl_tickets.lab.script import main
+
+
+def make_env() -> gym.Env:
+    return gym.make("HalfCheetah-v5")
+
+
+def make_model(seed: int) -> PPO:
+    return PPO(
+        "MlpPolicy",
+        VecNormalize(make_vec_env(make_env, n_envs=1, seed=seed), gamma=0.98),
+        n_steps=512,
+        batch_size=64,
+        n_epochs=20,
+        gamma=0.98,
+        gae_lambda=0.92,
+        learning_rate=2.0633e-05,
+        ent_coef=0.000401762,
+        clip_range=0.1,
+        max_grad_norm=0.8,
+        vf_coef=0.58096,
+        policy_kwargs={"log_std_init": -2.0, "ortho_init": False, "activation_fn": nn.ReLU, "net_arch": [256, 256]},
+        seed=seed,
+        device="cpu",
+    )
+
+
+experiment = rt.Experiment(
+    name="halfcheetah_ppo",
+    make_model=make_model,
+    make_env=make_env,
+    total_timesteps=1_000_000,
+    densities=rt.geometric(keep=0.6, levels=10),
+    seeds=10,
+    searches={
+        "imp": rt.IMP(),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=50_000)),
+        "random_reinit": rt.Spoiled(rt.random_reinit),
+    },
+    episodes=20,
+    segment=40_000,
+)
+
+if __name__ == "__main__":
+    main(experiment, extra="mujoco")

@@ -1,0 +1,50 @@
+"""Lottery tickets of DQN on MountainCar-v0: rl-zoo's hyperparameters, 2x512 as in Graesser et al. (arXiv 2206.10369)."""
+
+import gymnasium as gym
+from stable_baselines3 import DQN
+
+import rl_tickets as rt
+from rl_tickets.lab.script import main
+
+
+def make_env() -> gym.Env:
+    return gym.make("MountainCar-v0")
+
+
+def make_model(seed: int) -> DQN:
+    return DQN(
+        "MlpPolicy",
+        make_env(),
+        learning_rate=4e-3,
+        batch_size=128,
+        buffer_size=10_000,
+        learning_starts=1_000,
+        gamma=0.98,
+        target_update_interval=600,
+        train_freq=16,
+        gradient_steps=8,
+        exploration_fraction=0.2,
+        exploration_final_eps=0.07,
+        policy_kwargs={"net_arch": [512, 512]},
+        seed=seed,
+        device="cpu",
+    )
+
+
+experiment = rt.Experiment(
+    name="mountaincar_dqn",
+    make_model=make_model,
+    make_env=make_env,
+    total_timesteps=120_000,
+    densities=rt.geometric(keep=0.6, levels=12),
+    seeds=10,
+    searches={
+        "imp": rt.IMP(),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=6_000)),
+        "random_reinit": rt.Spoiled(rt.random_reinit),
+    },
+    segment=30_000,
+)
+
+if __name__ == "__main__":
+    main(experiment)

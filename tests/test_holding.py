@@ -1,0 +1,264 @@
+"""Holding: pruned weights are exactly zero whatever trains the agent, and kept ones train as if alone."""
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from agents_matrix import BY_NAME, CASES, Case, cartpole, differing, random_half, tensors
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+import rl_tickets as rt
+from rl_tickets.agents import anatomy
+from rl_tickets.agents.holding import held_mask
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def leaks(model: BaseAlgorithm, mask: rt.Mask) -> list[str]:
+    """Names of tensors with a pruned weight that is not exactly zero, wherever a shared or target copy lies."""
+    state = model.policy.state_dict()
+    places = {**{name: name for name in mask}, **anatomy.copies(model)}
+    return [place for place, name in places.items() if name in mask and bool(state[place][~mask[name]].any())]
+
+
+@every_case
+def test_pruned_weights_moments_and_target_copies_are_exactly_zero_after_learning(case: Case) -> None:
+    model = case.make(0)
+    mask = random_half(model)
+    rt.hold(model, mask)
+    start = tensors(model)
+    model.learn(case.total)
+    assert leaks(model, mask) == []
+    named = dict(model.policy.named_parameters())
+    for name in mask:
+        assert not torch.equal(named[name][mask[name]], start[name][mask[name]]), f"kept weights of {name} never moved"
+    dropped = {id(named[name]): ~mask[name] for name in mask}
+    for optimizer in anatomy.optimizers(model).values():
+        for p, state in optimizer.state.items():
+            for key in ("exp_avg", "exp_avg_sq"):
+                assert id(p) not in dropped or key not in state or not state[key][dropped[id(p)]].any()
+
+
+@every_case
+def test_holding_is_deterministic(case: Case) -> None:
+    ends = []
+    for _ in range(2):
+        model = case.make(3)
+        rt.hold(model, random_half(model))
+        ends.append(tensors(model.learn(case.total)))
+    assert differing(*ends) == []
+
+
+def test_moments_gathered_before_the_mask_are_cleared() -> None:
+    model = BY_NAME["sac"].make(0).learn(48)
+    mask = random_half(model)
+    rt.hold(model, mask)
+    named = dict(model.policy.named_parameters())
+    states = [o.state for o in anatomy.optimizers(model).values()]
+    for name in mask:
+        (state,) = [s[named[name]] for s in states if named[name] in s]
+        assert not state["exp_avg"][~mask[name]].any()
+        assert state["exp_avg"][mask[name]].any()
+
+
+class ByHand(A2C):
+    """A2C that masks weights and gradients in so many words: the reference."""
+
+    mask: rt.Mask
+
+    def train(self) -> None:
+        named = dict(self.policy.named_parameters())
+        clip = torch.nn.utils.clip_grad_norm_
+
+        def masked_clip(parameters: Any, norm: float) -> Any:
+            for name in self.mask:
+                named[name].grad *= self.mask[name]  # type: ignore[operator]
+            return clip(parameters, norm)
+
+        torch.nn.utils.clip_grad_norm_ = masked_clip
+        try:
+            super().train()
+        finally:
+            torch.nn.utils.clip_grad_norm_ = clip
+
+
+def sgd(algorithm: type[A2C]) -> A2C:
+    kwargs = {"net_arch": [8, 8], "optimizer_class": torch.optim.SGD}
+    return algorithm("MlpPolicy", cartpole(), n_steps=16, max_grad_norm=0.01, seed=0, policy_kwargs=kwargs)
+
+
+def test_norm_clipping_sees_kept_weights_only() -> None:
+    held, reference, dense = sgd(A2C), sgd(ByHand), sgd(A2C)
+    mask = random_half(held)
+    rt.hold(held, mask)
+    assert isinstance(reference, ByHand)
+    reference.mask = mask
+    for model in (reference, dense):
+        model.policy.load_state_dict(held.policy.state_dict())
+    start = tensors(held)
+    for model in (held, reference, dense):
+        model.learn(16)
+    assert differing(tensors(held), tensors(reference)) == []
+    # Clipping was at work: the kept weights moved by exactly learning rate x norm, which pruned gradients would share.
+    kept = {name: mask[name] if name in mask else torch.ones_like(p, dtype=torch.bool) for name, p in start.items()}
+
+    def moved(model: A2C) -> float:
+        end = tensors(model)
+        return float(sum(((end[n] - start[n])[kept[n]] ** 2).sum() for n in start) ** 0.5)
+
+    assert moved(held) == pytest.approx(7e-4 * 0.01, rel=1e-2)
+    assert moved(dense) < 0.99 * moved(held)
+
+
+def test_a_full_mask_changes_nothing() -> None:
+    held, plain = BY_NAME["ppo"].make(0), BY_NAME["ppo"].make(0)
+    rt.hold(held, rt.Mask.dense(held))
+    assert differing(tensors(held.learn(96)), tensors(plain.learn(96))) == []
+
+
+def test_remove_gives_the_agent_back() -> None:
+    model = BY_NAME["sac"].make(0)
+    mask = random_half(model)
+    held = rt.hold(model, mask)
+    assert type(model) is not type(BY_NAME["sac"].make(0))
+    assert held.remove() is model
+    assert type(model) is type(BY_NAME["sac"].make(0))
+    assert held_mask(model) is None
+    assert leaks(model, mask) == []
+    model.learn(96)
+    named = dict(model.policy.named_parameters())
+    assert all(named[name][~mask[name]].any() for name in mask), "hooks were left behind"
+
+
+def test_holding_twice_replaces_the_mask() -> None:
+    model = BY_NAME["ppo"].make(0)
+    first, second = random_half(model, 0), random_half(model, 1)
+    earlier = rt.hold(model, first)
+    rt.hold(model, second)
+    assert held_mask(model) == second
+    model.learn(96)
+    assert leaks(model, second) == []
+    named = dict(model.policy.named_parameters())
+    assert any(named[name][second[name] & ~first[name]].any() for name in first), "the first mask still holds"
+    earlier.remove()
+    assert held_mask(model) == second
+
+
+def test_a_mask_that_does_not_fit_leaves_the_earlier_hold_in_place() -> None:
+    model = BY_NAME["ppo"].make(0)
+    mask = random_half(model)
+    rt.hold(model, mask)
+    with pytest.raises(ValueError, match="another architecture"):
+        rt.hold(model, random_half(BY_NAME["dqn"].make(0)))
+    model.learn(32)
+    assert held_mask(model) == mask
+    assert leaks(model, mask) == []
+
+
+def test_masks_of_another_architecture_are_refused() -> None:
+    model = BY_NAME["ppo"].make(0)
+    with pytest.raises(ValueError, match=r"'q_net.q_net.0.weight', which this policy lacks"):
+        rt.hold(model, random_half(BY_NAME["dqn"].make(0)))
+    wide = PPO("MlpPolicy", cartpole(), policy_kwargs={"net_arch": [9, 8]})
+    with pytest.raises(ValueError, match=r"has shape \(9, 4\), the policy's \(8, 4\)"):
+        rt.hold(model, random_half(wide))
+    with pytest.raises(ValueError, match=r"no optimizer trains 'q_net_target.q_net.0.weight'"):
+        rt.hold(BY_NAME["dqn"].make(0), rt.Mask({"q_net_target.q_net.0.weight": torch.ones(8, 4, dtype=torch.bool)}))
+
+
+def test_set_parameters_and_load_keep_the_mask_where_they_should() -> None:
+    model, other = BY_NAME["sac"].make(0), BY_NAME["sac"].make(1)
+    mask = random_half(model)
+    rt.hold(model, mask)
+    model.set_parameters(other.get_parameters())
+    assert leaks(model, mask) == []
+    named = dict(other.policy.named_parameters())
+    name = next(iter(mask))
+    assert torch.equal(dict(model.policy.named_parameters())[name], named[name] * mask[name])
+
+
+def test_loading_through_a_held_agent_gives_a_plain_one(tmp_path: Path) -> None:
+    model = BY_NAME["ppo"].make(0)
+    rt.hold(model, random_half(model))
+    model.save(tmp_path / "agent.zip")
+    loaded = type(model).load(tmp_path / "agent.zip")
+    assert type(loaded) is PPO
+    assert differing(tensors(loaded), tensors(model)) == []
+
+
+class Spill(BaseCallback):
+    """Writes a pruned weight behind the mask's back, after the last update."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        dict(self.model.policy.named_parameters())[self.parameter].data += 1.0
+
+    parameter = "mlp_extractor.policy_net.2.weight"
+
+
+def test_a_leak_is_an_error_that_names_the_layer() -> None:
+    model = BY_NAME["ppo"].make(0)
+    rt.hold(model, random_half(model))
+    with pytest.raises(rt.LeakError, match=r"mlp_extractor.policy_net.2.weight are no longer zero .* this PPO"):
+        model.learn(16, callback=Spill())
+
+
+def test_a_held_agent_can_be_forgotten() -> None:
+    model = BY_NAME["ppo"].make(0)
+    held = rt.hold(model, random_half(model))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None, "the hold keeps its agent, and with it a replay buffer, alive"
+    with pytest.raises(ReferenceError, match="is gone"):
+        held.remove()
+
+
+STOCK = """
+import sys
+import numpy as np
+import sb3_contrib, stable_baselines3
+folder = sys.argv[1]
+for line in open(folder + "/agents.txt"):
+    name, algorithm = line.split()
+    cls = getattr(stable_baselines3, algorithm, None) or getattr(sb3_contrib, algorithm)
+    model = cls.load(f"{folder}/{name}.zip")
+    observations = np.load(f"{folder}/{name}.observations.npz")
+    observations = observations["only"] if "only" in observations else dict(observations)
+    actions, _ = model.predict(observations, deterministic=True)
+    assert (actions == np.load(f"{folder}/{name}.actions.npy")).all(), name
+assert not any(module.startswith("rl_tickets") for module in sys.modules)
+"""
+
+
+def test_saved_agents_load_in_stock_sb3_and_predict_the_same(tmp_path: Path) -> None:
+    lines = []
+    for case in CASES:
+        if not case.stock or case.name == "dqn_her":  # SB3 loads a HER agent only with its environment.
+            continue
+        model = case.make(0)
+        rt.hold(model, random_half(model))
+        model.learn(case.total).save(tmp_path / f"{case.name}.zip")
+        rng = np.random.default_rng(0)
+        seen = model._last_obs
+        assert seen is not None
+        parts = seen if isinstance(seen, dict) else {"only": seen}
+        parts = {key: (rng.random(part.shape) * 3).astype(part.dtype) for key, part in parts.items()}
+        actions, _ = model.predict(parts if isinstance(seen, dict) else parts["only"], deterministic=True)
+        np.savez(tmp_path / f"{case.name}.observations.npz", **parts)  # type: ignore[arg-type]
+        np.save(tmp_path / f"{case.name}.actions.npy", actions)
+        lines.append(f"{case.name} {type(model).__name__}\n")
+    (tmp_path / "agents.txt").write_text("".join(lines))
+    done = subprocess.run([sys.executable, "-c", STOCK, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Could not deserialize" not in done.stderr
