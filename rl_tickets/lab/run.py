@@ -48,17 +48,17 @@ def run(experiment: Experiment, *, jobs: int | None = None, out: str | Path = "r
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     with store.locked():
-        experiment = _begin(experiment, store)
-        tasks = _unfinished(experiment, store)
+        experiment = begin(experiment, store)
+        tasks = unfinished(experiment, store)
         if tasks:
             with _progress(experiment, store) as tell:
-                _run_here(tasks, tell) if jobs == 1 else _run_workers(tasks, jobs, tell)
+                _run_here(tasks, tell) if jobs == 1 else run_workers(tasks, jobs, tell)
         store.collect()
         store.clean(experiment)
         return write_report(store.folder)
 
 
-def _begin(experiment: Experiment, store: Store) -> Experiment:
+def begin(experiment: Experiment, store: Store) -> Experiment:
     """Fills in the default segment, and writes or checks the settings."""
     with one_thread():
         model = experiment.make_model(experiment.all_seeds[0])
@@ -98,7 +98,7 @@ def _describe(model: Any) -> dict[str, Any]:
     }
 
 
-def _unfinished(experiment: Experiment, store: Store) -> list[Task]:
+def unfinished(experiment: Experiment, store: Store) -> list[Task]:
     """Tasks with levels left to train; for such a seed the dense run too, if its states are no longer there."""
     finished = store.finished()
     tasks = ordered(experiment, store)
@@ -118,7 +118,7 @@ def _run_here(tasks: list[Task], tell: Any) -> None:
         tell()
 
 
-def _run_workers(tasks: list[Task], jobs: int, tell: Any) -> None:
+def run_workers(tasks: list[Task], jobs: int, tell: Any) -> None:
     waiting = list(tasks)
     running: dict[Future[None], Task] = {}
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=watch_parent)

@@ -1,1 +1,1 @@
-"""Masks, what scores weights, how they are pruned, and the ticket with its file: torch, numpy and safetensors only."""
+"""Masks, what scores weights, how they are pruned, and the ticket with its file."""

@@ -24,31 +24,35 @@ def magnitude(weights: Weights, start: Weights) -> Weights:
 
 
 def lamp(weights: Weights, start: Weights) -> Weights:
-    """w² over the sum of all squares in its layer that are at least as large (Lee et al. 2021, arXiv 2010.07611).
+    """w² over the sum of the squares in its layer from it upwards (Lee et al. 2021, LAMP, arXiv 2010.07611).
 
-    The largest weight of every layer scores 1, so layers compete on equal terms and none empties first.
+    The largest weight of every layer scores 1, so layers compete on equal terms and none empties first. Of equal
+    weights the earlier counts as the larger.
 
     Example:
         >>> lamp({"w": torch.tensor([1.0, 2.0])}, {})["w"].tolist()
-        [0.20000000298023224, 1.0]
+        [0.2, 1.0]
     """
     return {name: _lamp_layer(weight) for name, weight in weights.items()}
 
 
 def _lamp_layer(weight: torch.Tensor) -> torch.Tensor:
-    squares = weight.flatten().double().square()
-    ascending, order = squares.sort(stable=True)
-    remaining = ascending.flip(0).cumsum(0).flip(0)
+    magnitudes, order = weight.flatten().abs().sort(descending=True, stable=True)
+    # float64: squares of small float32 weights vanish, and close scores would become ties.
+    squares = magnitudes.double().square()
     scores = torch.empty_like(squares)
-    scores[order] = torch.where(remaining > 0, ascending / remaining, torch.zeros_like(remaining))
-    return scores.reshape(weight.shape).to(weight.dtype)
+    scores[order] = torch.nan_to_num(squares / squares.cumsum(0))
+    return scores.reshape(weight.shape)
 
 
 def random_scores(weights: Weights, start: Weights, *, seed: int = 0) -> Weights:
     """Uniform random scores, the floor every other criterion must beat.
 
     Drawn from the seed and the rewind-point weights: agents of different training seeds get different scores,
-    and the levels of one search get the same, so that their masks nest. Another draw: `partial(random_scores, seed=1)`.
+    and the levels of one search get the same, so that their masks nest.
+
+    Example:
+        another_draw = partial(random_scores, seed=1)
     """
     digest = hashlib.sha256(str(seed).encode())
     for name, weight in start.items():

@@ -1,9 +1,10 @@
-"""A mask says for each prunable weight of a policy whether it is kept (Frankle & Carbin 2019, arXiv 1803.03635)."""
+"""A mask says for each prunable weight of a policy whether it is kept (Frankle & Carbin 2019, 1803.03635)."""
 
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -120,7 +121,8 @@ class Mask(Mapping[str, torch.Tensor]):
     def apply(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copies of the weights, with exact zeros where this mask drops; what it does not cover stays."""
         return {
-            name: tensor * self._kept[name].to(tensor.device) if name in self._kept else tensor.clone()
+            # Filled, not multiplied: zero times a diverged weight is not zero.
+            name: tensor.masked_fill(~self._kept[name].to(tensor.device), 0) if name in self._kept else tensor.clone()
             for name, tensor in weights.items()
         }
 
@@ -161,7 +163,7 @@ def kept_count(density: float, total: int) -> int:
     Raises:
         ValueError: the density is not in (0, 1], or would keep no weight at all.
     """
-    if not (isinstance(density, int | float) and math.isfinite(density) and 0 < density <= 1):
+    if not (isinstance(density, Real) and math.isfinite(density) and 0 < density <= 1):
         raise ValueError(f"density must be in (0, 1], got {density!r}")
     count = round(density * total)
     if count == 0:

@@ -1,7 +1,8 @@
 """Pruning: from trained weights, a criterion and a density to a smaller mask."""
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,30 +51,36 @@ def prune(
         level: named in the warning.
 
     Raises:
-        ValueError: impossible density, a criterion whose scores are not finite or misshapen, unknown scope.
+        ValueError: impossible density, weights that are not the mask's, a criterion whose scores are not finite
+            or misshapen, unknown scope.
 
     Example:
         >>> prune({"w": torch.tensor([[3.0, -1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
         [[True, False], [False, True]]
     """
     within = Mask.full(weights) if within is None else within
-    weights = {name: weights[name].detach().cpu() for name in within}
-    start = weights if start is None else {name: start[name].detach().cpu() for name in within}
+    weights = _covered(weights, within)
+    start = weights if start is None else _covered(start, within)
     total = kept_count(density, within.total)
+    alive = [name for name, count in within.layers.items() if count.kept]
     if total > within.kept:
-        raise ValueError(f"density {density:g} is above the mask's {within.density:g}: pruned weights never return")
-    if keep_last and total < len(within):
         raise ValueError(
-            f"density {density:g} keeps {total} weights, fewer than the {len(within)} layers; "
-            f"the lowest that leaves each layer one is {len(within) / within.total:.3g}"
+            f"density {density:g} is above the mask's {within.density:g}: pruned weights never return"
+        )
+    if keep_last and total < len(alive):
+        raise ValueError(
+            f"density {density:g} keeps {total} weights, fewer than the {len(alive)} layers; "
+            f"the lowest that leaves each layer one is {len(alive) / within.total:.3g}"
         )
     scores = _scores(criterion, weights, start, within)
+    budgets = _budgets(scope, within, total, density, network_of)
     kept: dict[str, np.ndarray] = {}
-    for layers, count in _budgets(scope, within, total, density, network_of):
+    for layers, count in budgets:
         kept |= _best({name: scores[name] for name in layers}, count)
-    collapsed = tuple(name for name in within if within.layers[name].kept and not kept[name].any())
+    collapsed = tuple(name for name in alive if not kept[name].any())
     if collapsed and keep_last:
-        _keep_best_of(collapsed, kept, scores)
+        for layers, _ in budgets:
+            _keep_best_of([name for name in layers if name in collapsed], layers, kept, scores)
     if collapsed:
         end = "its best weight was kept" if keep_last else "the layer is empty from here on"
         warnings.warn(
@@ -85,15 +92,25 @@ def prune(
     return Pruned(Mask(mask), collapsed)
 
 
+def _covered(weights: Weights, mask: Mask) -> dict[str, torch.Tensor]:
+    """The weights a mask covers, on the CPU and without gradients, in the mask's order."""
+    for name, kept in mask.items():
+        if name not in weights or weights[name].shape != kept.shape:
+            raise ValueError(f"the mask covers {name!r} of shape {tuple(kept.shape)}, the weights given do not")
+    return {name: weights[name].detach().cpu() for name in mask}
+
+
 def _scores(criterion: Criterion, weights: Weights, start: Weights, within: Mask) -> dict[str, np.ndarray]:
     """Flat scores of each layer, minus infinity where the weight is already gone."""
-    given = criterion(weights, start)
+    given = criterion(within.apply(weights), start)
     scores = {}
     for name in within:
         if name not in given or given[name].shape != weights[name].shape:
-            raise ValueError(f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}")
+            raise ValueError(
+                f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}"
+            )
         alive = within[name].numpy().ravel()
-        flat = given[name].detach().cpu().numpy().astype(np.float64).ravel()
+        flat = given[name].detach().cpu().double().numpy().ravel()
         if not np.isfinite(flat[alive]).all():
             raise ValueError(f"the criterion's scores for {name!r} are not finite; did the weights diverge?")
         scores[name] = np.where(alive, flat, -np.inf)
@@ -115,9 +132,14 @@ def _budgets(
     elif scope == "layer" or callable(scope):
         groups = {name: [name] for name in within}
     else:
-        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
+        raise ValueError(
+            f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}'
+        )
     if callable(scope):
-        densities: Mapping[str, float] = scope({name: tuple(within[name].shape) for name in within}, density)
+        densities = dict(scope({name: tuple(kept.shape) for name, kept in within.items()}, density))
+        for name in within:
+            if not (math.isfinite(densities.get(name, math.nan)) and densities[name] >= 0):
+                raise ValueError(f"the scope gave {name!r} the density {densities.get(name)!r}, not one in [0, 1]")
     else:
         densities = dict.fromkeys(sizes, density)
     counts = apportion(
@@ -140,12 +162,20 @@ def _best(scores: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]
     return dict(zip(scores, np.split(kept, ends[:-1]), strict=True))
 
 
-def _keep_best_of(collapsed: tuple[str, ...], kept: dict[str, np.ndarray], scores: Mapping[str, np.ndarray]) -> None:
-    """Gives each collapsed layer its best weight; the lowest kept weights of layers with several make room."""
+def _keep_best_of(
+    collapsed: Sequence[str],
+    group: Sequence[str],
+    kept: dict[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+) -> None:
+    """Gives each collapsed layer its best weight; the lowest kept weights of layers with several make room.
+
+    Of equally low ones the later goes. They come from the layer's own group as long as one there has several.
+    """
     for name in collapsed:
         kept[name][int(np.argmax(scores[name]))] = True
-    for _ in collapsed:
-        donors = [name for name in kept if kept[name].sum() > 1]
-        lowest = {name: np.where(kept[name], scores[name], np.inf) for name in donors}
-        loser = min(donors, key=lambda name: float(lowest[name].min()))
-        kept[loser][int(np.argmin(lowest[loser]))] = False
+        donors = [other for other in group if kept[other].sum() > 1]
+        donors = donors or [other for other in kept if kept[other].sum() > 1]
+        lowest = {other: np.where(kept[other], scores[other], np.inf)[::-1] for other in reversed(donors)}
+        loser = min(lowest, key=lambda other: float(lowest[other].min()))
+        kept[loser][-1 - int(np.argmin(lowest[loser]))] = False

@@ -1,6 +1,7 @@
 """Schedules of densities: which level keeps how much."""
 
 import math
+import itertools
 from collections.abc import Sequence
 
 
@@ -34,6 +35,6 @@ def check_densities(densities: Sequence[float]) -> tuple[float, ...]:
             raise ValueError(f"density must be in (0, 1], got {density!r}")
     if not checked or checked[0] != 1.0:
         raise ValueError(f"densities must start at 1.0, the dense level, got {checked!r}")
-    if any(later >= earlier for earlier, later in zip(checked, checked[1:], strict=False)):
+    if any(later >= earlier for earlier, later in itertools.pairwise(checked)):
         raise ValueError(f"densities must decrease strictly, got {checked!r}")
     return checked

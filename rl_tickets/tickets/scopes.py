@@ -34,21 +34,41 @@ def erk(shapes: Mapping[str, tuple[int, ...]], density: float) -> dict[str, floa
 
 
 def apportion(wanted: Mapping[str, float], limits: Mapping[str, int], total: int) -> dict[str, int]:
-    """Whole numbers near the wanted ones that sum to `total`, none above its limit.
+    """Whole numbers in proportion to the wanted ones that sum to `total`, none above its limit.
 
     Largest remainders first (Hamilton's method); ties go to the earlier layer. What a limit cuts off goes to
     the layers that still have room, in proportion to what they wanted.
+
+    Raises:
+        ValueError: the limits sum to less than `total`.
+
+    Example:
+        >>> apportion({"a": 5.5, "b": 3.5, "c": 1.0}, {"a": 2, "b": 9, "c": 9}, 10)
+        {'a': 2, 'b': 6, 'c': 2}
     """
     if total > sum(limits.values()):
         raise ValueError(f"{total} weights cannot be kept: only {sum(limits.values())} survive")
-    counts = {name: min(int(wanted[name]), limits[name]) for name in wanted}
-    while (missing := total - sum(counts.values())) != 0:
-        step = 1 if missing > 0 else -1
-        room = [name for name in wanted if (counts[name] < limits[name] if step > 0 else counts[name] > 0)]
-        # A stable sort, so that equal remainders keep the policy's order.
-        room.sort(key=lambda name: -step * (wanted[name] - counts[name]))
-        share = max(1, abs(missing) // len(room))
-        for name in room[: abs(missing)]:
-            bound = limits[name] - counts[name] if step > 0 else counts[name]
-            counts[name] += step * min(share, bound, abs(total - sum(counts.values())))
+    shares = _shares(wanted, limits, total)
+    counts = {name: min(int(shares[name]), limits[name]) for name in wanted}
+    room = [name for name in wanted if counts[name] < limits[name]]
+    # A stable sort, so that equal remainders keep the policy's order; rounded, so that they are equal.
+    room.sort(key=lambda name: round(counts[name] - shares[name], 9))
+    for name in room[: total - sum(counts.values())]:
+        counts[name] += 1
     return counts
+
+
+def _shares(wanted: Mapping[str, float], limits: Mapping[str, int], total: int) -> dict[str, float]:
+    """The total in proportion to the wanted numbers, cut at the limits; in proportion to limits if none is wanted."""
+    shares: dict[str, float] = {}
+    free = list(wanted)
+    while free:
+        rest = total - sum(shares.values())
+        claims = wanted if any(wanted[name] for name in free) else limits
+        whole = sum(claims[name] for name in free)
+        over = [name for name in free if whole and claims[name] * rest > limits[name] * whole]
+        if not over:
+            return shares | {name: claims[name] * rest / whole if whole else 0.0 for name in free}
+        shares |= {name: float(limits[name]) for name in over}
+        free = [name for name in free if name not in over]
+    return shares
