@@ -11,7 +11,7 @@ experiment = replace(
     cartpole,
     name="criteria_cartpole",
     densities=rt.geometric(keep=0.35, levels=5),
-    seeds=8,
+    seeds=5,
     searches={
         "lamp": rt.IMP(criterion=rt.lamp),
         "magnitude": rt.IMP(criterion=rt.magnitude),

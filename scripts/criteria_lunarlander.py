@@ -1,4 +1,4 @@
-"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by three ways of pruning."""
+"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by two ways of pruning."""
 
 from dataclasses import replace
 
@@ -15,7 +15,6 @@ experiment = replace(
     searches={
         "lamp": rt.IMP(criterion=rt.lamp),
         "magnitude": rt.IMP(criterion=rt.magnitude),
-        "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
     },
     episodes=20,
 )

@@ -1,4 +1,4 @@
-"""Lottery tickets of DQN on MountainCar-v0: rl-zoo's hyperparameters, 2x512 as in Graesser et al. (arXiv 2206.10369)."""
+"""Lottery tickets of DQN on MountainCar-v0: rl-zoo's hyperparameters, 2x512 as in Graesser (arXiv 2206.10369)."""
 
 import gymnasium as gym
 from stable_baselines3 import DQN

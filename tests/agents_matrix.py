@@ -18,8 +18,11 @@ from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from rl_tickets.agents.state import TrainingState
+from rl_tickets.agents.training import Progress, Trained, Trainer, Training
 from rl_tickets.tickets.mask import Mask
 
 
@@ -124,12 +127,8 @@ def pendulum(count: int = 1, normalize: bool = False) -> VecEnv:
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
 OFF: dict[str, Any] = {"learning_starts": 24, "batch_size": 8, "buffer_size": 500}
 def small(**more: Any) -> dict[str, Any]:
-    """SB3 writes into the dictionaries it is given: a new one each time."""
-    return {"net_arch": [8, 8], **more}
-
-
-def linear(progress_remaining: float) -> float:
-    return 1e-2 * (0.1 + 0.9 * progress_remaining)
+    """SB3 writes into the dictionaries it is given: a new one each time. Tanh: no unit is dead from the start."""
+    return {"net_arch": [8, 8], "activation_fn": torch.nn.Tanh, **more}
 
 
 def weights(prefix: str, *layers: str) -> tuple[str, ...]:
@@ -184,7 +183,7 @@ def lstm(name: str) -> tuple[str, ...]:
 CASES = (
     Case(
         "ppo",
-        lambda s: PPO("MlpPolicy", cartpole(), learning_rate=linear, seed=s, policy_kwargs=small(), **ON),
+        lambda s: PPO("MlpPolicy", cartpole(), learning_rate=LinearSchedule(1e-2, 1e-3, 1.0), seed=s, policy_kwargs=small(), **ON),
         PI,
         V,
     ),
@@ -228,7 +227,7 @@ CASES = (
         ),
         critic=Q,
         twins=(("q_net_target", "q_net"),),
-        at=30,
+        at=32,
     ),
     Case(
         "ddpg",
@@ -282,7 +281,7 @@ CASES = (
             policy_kwargs={
                 **small(),
                 "share_features_extractor": True,
-                "features_extractor_kwargs": {"features_dim": 8},
+                "features_extractor_kwargs": {"features_dim": 32},
             },
         ),
         GAUSSIAN,
@@ -291,6 +290,7 @@ CASES = (
         twins=CRITIC,
         optimizers=PAIR,
         total=48,
+        at=16,
     ),
     Case(
         "qrdqn",
@@ -334,7 +334,7 @@ CASES = (
             "CnnPolicy",
             vec(Image),
             seed=s,
-            policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}},
+            policy_kwargs={"features_extractor_kwargs": {"features_dim": 32}},
             **ON,
         ),
         ("action_net.weight",),
@@ -349,7 +349,7 @@ CASES = (
             "CnnPolicy",
             vec(Image),
             seed=s,
-            policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}, "share_features_extractor": False},
+            policy_kwargs={"features_extractor_kwargs": {"features_dim": 32}, "share_features_extractor": False},
             **ON,
         ),
         (*weights("features_extractor", *CNN), "action_net.weight"),
@@ -423,10 +423,10 @@ class Steered(gym.ActionWrapper[np.ndarray, np.ndarray, int]):
         return int(action[0] > 0)
 
 
-def random_half(model: BaseAlgorithm, seed: int = 0) -> Mask:
-    """A mask that keeps about half of every prunable layer."""
+def sparse_mask(model: BaseAlgorithm, seed: int = 0) -> Mask:
+    """A mask that keeps about two thirds of every prunable layer."""
     generator = torch.Generator().manual_seed(seed)
-    return Mask({name: torch.rand(bits.shape, generator=generator) < 0.5 for name, bits in Mask.dense(model).items()})
+    return Mask({name: torch.rand(bits.shape, generator=generator) < 0.66 for name, bits in Mask.dense(model).items()})
 
 
 def tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
@@ -435,7 +435,24 @@ def tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in {**model.policy.state_dict(), **loose}.items()}
 
 
+def state_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
+    """The same of a captured state."""
+    assert state.weights is not None
+    return {**state.policy, **state.weights["tensors"]}
+
+
 def differing(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> list[str]:
     """Names that are not equal in every bit."""
     assert list(ours) == list(theirs)
     return [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+def trained(
+    case: Case, request: Training, *, resume: Progress | None = None, boundaries: tuple[int, ...] = (), **settings: Any
+) -> tuple[BaseAlgorithm, Trained, list[Progress]]:
+    """A level of a case, and the checkpoints that were made on the way."""
+    saved: list[Progress] = []
+    boundaries = boundaries or (0, case.at, 2 * case.at)
+    trainer = Trainer(case.make, 3, case.total, boundaries, checkpoint=saved.append, **settings)
+    model, result = trainer.train(request, resume)
+    return model, result, saved

@@ -1,11 +1,14 @@
 """Anatomy: weights, their owners and their copies are found in every agent of the matrix, by no list of algorithms."""
 
+from collections.abc import Callable
+
 import gymnasium as gym
 import pytest
 import torch
-from agents_matrix import BY_NAME, CASES, Case, cartpole, pendulum, small, vec
+from agents_matrix import BY_NAME, CASES, Case, Image, cartpole, pendulum, vec
 from sb3_contrib import ARS
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 import rl_tickets as rt
@@ -118,7 +121,7 @@ def test_the_network_scope_gives_each_extractor_the_budget_of_its_owner() -> Non
     model = BY_NAME["ppo_images_apart"].make(0)
     copies = anatomy.copies(model)
     weights = anatomy.prunable_weights(model)
-    pruned = prune(weights, 0.25, scope="network", network_of=lambda name: anatomy.network_of(name, copies))
+    pruned = prune(weights, 0.25, criterion=rt.lamp, scope="network", network_of=lambda name: anatomy.network_of(name, copies))
     layers = pruned.mask.layers
     actor = [name for name in layers if not name.startswith(("vf_", "value"))]
     assert sum(layers[name].kept for name in actor) == round(0.25 * sum(layers[name].total for name in actor))
@@ -126,17 +129,12 @@ def test_the_network_scope_gives_each_extractor_the_budget_of_its_owner() -> Non
 
 @pytest.mark.parametrize(
     ("env", "name"),
-    [(cartpole, "CartPole-v1"), (lambda: vec(Nameless), "Nameless"), (lambda: pendulum(2, True), "Pendulum-v1")],
+    [
+        (lambda: cartpole(2), "CartPole-v1"),
+        (lambda: pendulum(2, True), "Pendulum-v1"),
+        (lambda: vec(Image, normalize=False), "Image"),
+    ],
 )
-def test_environments_are_called_by_their_id_or_class(env: object, name: str) -> None:
-    algorithm = SAC if name == "Pendulum-v1" else PPO
-    model = algorithm("MlpPolicy", env(), policy_kwargs=small(), buffer_size=10) if algorithm is SAC else None  # type: ignore[operator]
-    model = model or PPO("MlpPolicy", env(), policy_kwargs=small(), n_steps=8, batch_size=8)  # type: ignore[operator]
-    assert anatomy.environment_name(model) == name
-
-
-class Nameless(gym.Env):  # type: ignore[type-arg]
-    """An environment that was never registered."""
-
-    observation_space = gym.spaces.Box(-1, 1, (2,))
-    action_space = gym.spaces.Discrete(2)
+def test_environments_are_called_by_their_id_or_class(env: Callable[[], VecEnv], name: str) -> None:
+    policy = "CnnPolicy" if name == "Image" else "MlpPolicy"
+    assert anatomy.environment_name(PPO(policy, env(), n_steps=8, batch_size=8)) == name

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, CASES, Case, cartpole, differing, random_half, tensors
+from agents_matrix import BY_NAME, CASES, Case, cartpole, differing, sparse_mask, tensors
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import set_random_seed
 
 import rl_tickets as rt
 from rl_tickets.agents import anatomy
@@ -32,7 +33,7 @@ def leaks(model: BaseAlgorithm, mask: rt.Mask) -> list[str]:
 @every_case
 def test_pruned_weights_moments_and_target_copies_are_exactly_zero_after_learning(case: Case) -> None:
     model = case.make(0)
-    mask = random_half(model)
+    mask = sparse_mask(model)
     rt.hold(model, mask)
     start = tensors(model)
     model.learn(case.total)
@@ -52,14 +53,14 @@ def test_holding_is_deterministic(case: Case) -> None:
     ends = []
     for _ in range(2):
         model = case.make(3)
-        rt.hold(model, random_half(model))
+        rt.hold(model, sparse_mask(model))
         ends.append(tensors(model.learn(case.total)))
     assert differing(*ends) == []
 
 
 def test_moments_gathered_before_the_mask_are_cleared() -> None:
     model = BY_NAME["sac"].make(0).learn(48)
-    mask = random_half(model)
+    mask = sparse_mask(model)
     rt.hold(model, mask)
     named = dict(model.policy.named_parameters())
     states = [o.state for o in anatomy.optimizers(model).values()]
@@ -96,7 +97,7 @@ def sgd(algorithm: type[A2C]) -> A2C:
 
 def test_norm_clipping_sees_kept_weights_only() -> None:
     held, reference, dense = sgd(A2C), sgd(ByHand), sgd(A2C)
-    mask = random_half(held)
+    mask = sparse_mask(held)
     rt.hold(held, mask)
     assert isinstance(reference, ByHand)
     reference.mask = mask
@@ -104,6 +105,7 @@ def test_norm_clipping_sees_kept_weights_only() -> None:
         model.policy.load_state_dict(held.policy.state_dict())
     start = tensors(held)
     for model in (held, reference, dense):
+        set_random_seed(0)
         model.learn(16)
     assert differing(tensors(held), tensors(reference)) == []
     # Clipping was at work: the kept weights moved by exactly learning rate x norm, which pruned gradients would share.
@@ -114,18 +116,19 @@ def test_norm_clipping_sees_kept_weights_only() -> None:
         return float(sum(((end[n] - start[n])[kept[n]] ** 2).sum() for n in start) ** 0.5)
 
     assert moved(held) == pytest.approx(7e-4 * 0.01, rel=1e-2)
-    assert moved(dense) < 0.99 * moved(held)
+    assert moved(dense) < 0.999 * moved(held)
 
 
 def test_a_full_mask_changes_nothing() -> None:
-    held, plain = BY_NAME["ppo"].make(0), BY_NAME["ppo"].make(0)
+    plain = BY_NAME["ppo"].make(0).learn(96)
+    held = BY_NAME["ppo"].make(0)
     rt.hold(held, rt.Mask.dense(held))
-    assert differing(tensors(held.learn(96)), tensors(plain.learn(96))) == []
+    assert differing(tensors(held.learn(96)), tensors(plain)) == []
 
 
 def test_remove_gives_the_agent_back() -> None:
     model = BY_NAME["sac"].make(0)
-    mask = random_half(model)
+    mask = sparse_mask(model)
     held = rt.hold(model, mask)
     assert type(model) is not type(BY_NAME["sac"].make(0))
     assert held.remove() is model
@@ -139,7 +142,7 @@ def test_remove_gives_the_agent_back() -> None:
 
 def test_holding_twice_replaces_the_mask() -> None:
     model = BY_NAME["ppo"].make(0)
-    first, second = random_half(model, 0), random_half(model, 1)
+    first, second = sparse_mask(model, 0), sparse_mask(model, 1)
     earlier = rt.hold(model, first)
     rt.hold(model, second)
     assert held_mask(model) == second
@@ -153,10 +156,10 @@ def test_holding_twice_replaces_the_mask() -> None:
 
 def test_a_mask_that_does_not_fit_leaves_the_earlier_hold_in_place() -> None:
     model = BY_NAME["ppo"].make(0)
-    mask = random_half(model)
+    mask = sparse_mask(model)
     rt.hold(model, mask)
     with pytest.raises(ValueError, match="another architecture"):
-        rt.hold(model, random_half(BY_NAME["dqn"].make(0)))
+        rt.hold(model, sparse_mask(BY_NAME["dqn"].make(0)))
     model.learn(32)
     assert held_mask(model) == mask
     assert leaks(model, mask) == []
@@ -165,17 +168,17 @@ def test_a_mask_that_does_not_fit_leaves_the_earlier_hold_in_place() -> None:
 def test_masks_of_another_architecture_are_refused() -> None:
     model = BY_NAME["ppo"].make(0)
     with pytest.raises(ValueError, match=r"'q_net.q_net.0.weight', which this policy lacks"):
-        rt.hold(model, random_half(BY_NAME["dqn"].make(0)))
+        rt.hold(model, sparse_mask(BY_NAME["dqn"].make(0)))
     wide = PPO("MlpPolicy", cartpole(), policy_kwargs={"net_arch": [9, 8]})
     with pytest.raises(ValueError, match=r"has shape \(9, 4\), the policy's \(8, 4\)"):
-        rt.hold(model, random_half(wide))
+        rt.hold(model, sparse_mask(wide))
     with pytest.raises(ValueError, match=r"no optimizer trains 'q_net_target.q_net.0.weight'"):
         rt.hold(BY_NAME["dqn"].make(0), rt.Mask({"q_net_target.q_net.0.weight": torch.ones(8, 4, dtype=torch.bool)}))
 
 
 def test_set_parameters_and_load_keep_the_mask_where_they_should() -> None:
     model, other = BY_NAME["sac"].make(0), BY_NAME["sac"].make(1)
-    mask = random_half(model)
+    mask = sparse_mask(model)
     rt.hold(model, mask)
     model.set_parameters(other.get_parameters())
     assert leaks(model, mask) == []
@@ -186,7 +189,7 @@ def test_set_parameters_and_load_keep_the_mask_where_they_should() -> None:
 
 def test_loading_through_a_held_agent_gives_a_plain_one(tmp_path: Path) -> None:
     model = BY_NAME["ppo"].make(0)
-    rt.hold(model, random_half(model))
+    rt.hold(model, sparse_mask(model))
     model.save(tmp_path / "agent.zip")
     loaded = type(model).load(tmp_path / "agent.zip")
     assert type(loaded) is PPO
@@ -207,14 +210,14 @@ class Spill(BaseCallback):
 
 def test_a_leak_is_an_error_that_names_the_layer() -> None:
     model = BY_NAME["ppo"].make(0)
-    rt.hold(model, random_half(model))
+    rt.hold(model, sparse_mask(model))
     with pytest.raises(rt.LeakError, match=r"mlp_extractor.policy_net.2.weight are no longer zero .* this PPO"):
         model.learn(16, callback=Spill())
 
 
 def test_a_held_agent_can_be_forgotten() -> None:
     model = BY_NAME["ppo"].make(0)
-    held = rt.hold(model, random_half(model))
+    held = rt.hold(model, sparse_mask(model))
     gone = weakref.ref(model)
     del model
     gc.collect()
@@ -246,7 +249,7 @@ def test_saved_agents_load_in_stock_sb3_and_predict_the_same(tmp_path: Path) -> 
         if not case.stock or case.name == "dqn_her":  # SB3 loads a HER agent only with its environment.
             continue
         model = case.make(0)
-        rt.hold(model, random_half(model))
+        rt.hold(model, sparse_mask(model))
         model.learn(case.total).save(tmp_path / f"{case.name}.zip")
         rng = np.random.default_rng(0)
         seen = model._last_obs

@@ -17,6 +17,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rl_tickets.agents import anatomy
+
 
 def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
     """Seeds every generator from (seed, step) and resets the environments; call at the start of a rollout."""
@@ -33,6 +35,9 @@ def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
     if model.action_noise is not None:
         model.action_noise.reset()
     _zero(getattr(model, "_last_lstm_states", None))
+    for module in anatomy.modules(model).values():
+        # Norm clipping also sees gradients that another optimizer left behind.
+        module.zero_grad()
     if model.use_sde:
         model.policy.reset_noise(env.num_envs)  # type: ignore[operator]
     buffer = getattr(model, "replay_buffer", None)

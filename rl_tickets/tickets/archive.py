@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,23 @@ Tensors = dict[str, torch.Tensor]
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value can be stored: plain data, arrays and tensors, and containers of these."""
-    if value is None or type(value) in (bool, int, float, str) or isinstance(value, np.generic):
+    """Whether a value can be stored: plain data, real-valued arrays and tensors, and containers of these."""
+    if value is None or type(value) in (bool, int, float, str):
         return True
     if isinstance(value, torch.Tensor):
-        return True
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biuf"
+        return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
     if type(value) in (list, tuple, deque):
         return all(is_plain(item) for item in value)  # type: ignore[attr-defined]
     if type(value) is dict:
         return all(type(key) in (str, int) and is_plain(item) for key, item in value.items())
     return False
+
+
+def raw_bytes(tensor: torch.Tensor) -> memoryview:
+    """A tensor's values as bytes, whatever its dtype and strides."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -37,17 +43,18 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: one sentence that names the file; what stood there before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        way_out = "free some space" if error.errno == errno.ENOSPC else "make it writable"
+        with suppress(OSError):
+            beside.unlink()
+        way_out = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise OSError(
             error.errno,
             f"could not write ({error.strerror}); nothing was lost, {way_out} and run again",
@@ -60,7 +67,7 @@ def write(path: Path, tree: dict[str, Any]) -> None:
     tensors: Tensors = {}
     structure = json.dumps(_encode(tree, tensors), separators=(",", ":"))
     # One metadata entry only: safetensors does not keep the order of several.
-    header = {"rl_tickets": json.dumps({"tree": structure, "sha256": _digest(structure, tensors)})}
+    header = {"rl_tickets": json.dumps({"tree": structure, "sha256": _digest(structure, tensors)}, separators=(",", ":"))}
     write_whole(path, save(tensors, metadata=header))
 
 
@@ -79,8 +86,8 @@ def read(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["rl_tickets"])
-        structure, digest = header["tree"], header["sha256"]
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        structure, digest = str(header["tree"]), header["sha256"]
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is truncated, altered or not a file of rl_tickets; make it again") from error
     if _digest(structure, tensors) != digest:
         raise ValueError(f"{path} was altered: its checksum does not fit; make it again")
@@ -94,26 +101,29 @@ def _digest(structure: str, tensors: Tensors) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()
 
 
 def _encode(value: Any, tensors: Tensors) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, torch.Tensor):
-        return {"tensor": _keep(value.detach().cpu(), tensors)}
-    if isinstance(value, np.generic):
-        return {"scalar": _keep(torch.from_numpy(np.array(value)), tensors)}
-    if isinstance(value, np.ndarray):
-        return {"array": _keep(torch.from_numpy(np.ascontiguousarray(value)).reshape(value.shape), tensors)}
     if type(value) is dict:
+        strange = [key for key in value if type(key) not in (str, int)]
+        if strange:
+            raise TypeError(f"a dict with the key {strange[0]!r} is not plain data and cannot be stored")
         return {"dict": [[key, _encode(item, tensors)] for key, item in value.items()]}
     if type(value) in (list, tuple):
         return {type(value).__name__: [_encode(item, tensors) for item in value]}
     if type(value) is deque:
         return {"deque": [_encode(item, tensors) for item in value], "maxlen": value.maxlen}
-    raise TypeError(f"{type(value).__name__} is not plain data and cannot be stored")
+    if not is_plain(value):
+        kind = f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        raise TypeError(f"a {kind} is not plain data and cannot be stored")
+    if isinstance(value, torch.Tensor):
+        return {"tensor": _keep(value.detach().cpu(), tensors)}
+    native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+    return {"array" if isinstance(value, np.ndarray) else "scalar": _keep(torch.from_numpy(native), tensors)}
 
 
 def _keep(tensor: torch.Tensor, tensors: Tensors) -> str:

@@ -139,7 +139,7 @@ def _budgets(
         densities = dict(scope({name: tuple(kept.shape) for name, kept in within.items()}, density))
         for name in within:
             if not (math.isfinite(densities.get(name, math.nan)) and densities[name] >= 0):
-                raise ValueError(f"the scope gave {name!r} the density {densities.get(name)!r}, not one in [0, 1]")
+                raise ValueError(f"the scope gave {name!r} the density {densities.get(name)!r}, which is none")
     else:
         densities = dict.fromkeys(sizes, density)
     counts = apportion(

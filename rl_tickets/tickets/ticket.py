@@ -46,7 +46,8 @@ class Ticket:
         """SHA-256 of mask and weights, as hex: equal for equal tickets, wherever they came from."""
         digest = hashlib.sha256(self.mask.digest.encode())
         for name, weight in self.weights.items():
-            digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(name.encode())
+            digest.update(archive.raw_bytes(weight))
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> Path:
@@ -74,10 +75,8 @@ class Ticket:
         tree = archive.read(Path(path))
         if tree.get("kind") != "ticket":
             raise ValueError(f"{path} holds a {tree.get('kind', 'thing of unknown kind')}, not a ticket")
-        if tree["format"] != FORMAT:
-            raise ValueError(
-                f"{path} has ticket format {tree['format']}, this version reads {FORMAT}; update rl_tickets"
-            )
+        if (found := tree.get("format")) != FORMAT:
+            raise ValueError(f"{path} has ticket format {found}, this version reads {FORMAT}; update rl_tickets")
         return cls(Mask(tree["mask"]), tree["weights"], tree["state"], tree["provenance"])
 
     def plant(self, model: Model) -> Model:
@@ -88,4 +87,5 @@ class Ticket:
         """
         from rl_tickets.agents.planting import plant
 
-        return plant(self, model)
+        # Model has no bound here: tickets do not know SB3.
+        return plant(self, model)  # type: ignore[type-var]
