@@ -14,7 +14,9 @@ from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.envs import BitFlippingEnv
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -106,8 +108,6 @@ class Writing(PPO):
             parameter.data = parameter.data + self.drift[0]
 
 
-
-
 def vec(make: str | Callable[[], gym.Env[Any, Any]], count: int = 1, normalize: bool = False) -> VecEnv:
     def one() -> gym.Env[Any, Any]:
         return Monitor(gym.make(make) if isinstance(make, str) else make())
@@ -126,6 +126,8 @@ def pendulum(count: int = 1, normalize: bool = False) -> VecEnv:
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
 OFF: dict[str, Any] = {"learning_starts": 24, "batch_size": 8, "buffer_size": 500}
+
+
 def small(**more: Any) -> dict[str, Any]:
     """SB3 writes into the dictionaries it is given: a new one each time. Tanh: no unit is dead from the start."""
     return {"net_arch": [8, 8], "activation_fn": torch.nn.Tanh, **more}
@@ -183,7 +185,9 @@ def lstm(name: str) -> tuple[str, ...]:
 CASES = (
     Case(
         "ppo",
-        lambda s: PPO("MlpPolicy", cartpole(), learning_rate=LinearSchedule(1e-2, 1e-3, 1.0), seed=s, policy_kwargs=small(), **ON),
+        lambda s: PPO(
+            "MlpPolicy", cartpole(), learning_rate=LinearSchedule(1e-2, 1e-3, 1.0), seed=s, policy_kwargs=small(), **ON
+        ),
         PI,
         V,
     ),
@@ -321,9 +325,7 @@ CASES = (
     ),
     Case(
         "recurrent_ppo",
-        lambda s: RecurrentPPO(
-            "MlpLstmPolicy", cartpole(2), seed=s, policy_kwargs=small(lstm_hidden_size=8), **ON
-        ),
+        lambda s: RecurrentPPO("MlpLstmPolicy", cartpole(2), seed=s, policy_kwargs=small(lstm_hidden_size=8), **ON),
         (*PI, *lstm("lstm_actor")),
         (*V, *lstm("lstm_critic")),
     ),
@@ -456,3 +458,29 @@ def trained(
     trainer = Trainer(case.make, 3, case.total, boundaries, checkpoint=saved.append, **settings)
     model, result = trainer.train(request, resume)
     return model, result, saved
+
+
+class Watch(BaseCallback):
+    """Captures the training state at the very start of a level, before its first segment."""
+
+    def __init__(self, seen: list[TrainingState]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def _on_training_start(self) -> None:
+        self._seen.append(TrainingState.capture(self.model))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class LearningRates(Logger):
+    """A logger that remembers the learning rates it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(folder=None, output_formats=[])
+        self.seen: list[float] = []
+
+    def record(self, key: str, value: Any, exclude: Any = None) -> None:
+        if key == "train/learning_rate":
+            self.seen.append(value)

@@ -121,7 +121,9 @@ def test_the_network_scope_gives_each_extractor_the_budget_of_its_owner() -> Non
     model = BY_NAME["ppo_images_apart"].make(0)
     copies = anatomy.copies(model)
     weights = anatomy.prunable_weights(model)
-    pruned = prune(weights, 0.25, criterion=rt.lamp, scope="network", network_of=lambda name: anatomy.network_of(name, copies))
+    pruned = prune(
+        weights, 0.25, criterion=rt.lamp, scope="network", network_of=lambda name: anatomy.network_of(name, copies)
+    )
     layers = pruned.mask.layers
     actor = [name for name in layers if not name.startswith(("vf_", "value"))]
     assert sum(layers[name].kept for name in actor) == round(0.25 * sum(layers[name].total for name in actor))

@@ -173,9 +173,7 @@ def test_collapsed_layers_are_named(tmp_path):
     ]
     folder = save(tmp_path, levels)
     assert write_report(folder).searches[0].levels[0].collapsed == {"a.weight": 2, "b.weight": 2}
-    assert (
-        "last weight of `a.weight` in 2 runs and `b.weight` in 2 runs" in (folder / "report.md").read_text()
-    )
+    assert "last weight of `a.weight` in 2 runs and `b.weight` in 2 runs" in (folder / "report.md").read_text()
 
 
 def test_early_bird_against_full_imp(tmp_path):
@@ -198,8 +196,7 @@ def test_early_bird_against_full_imp(tmp_path):
 
 def test_headline_with_a_match(toy):
     assert headline(Summary.read(toy)) == (
-        "IMP (imp) matches dense down to density 0.168 (83 % sparse) over 6 seeds; "
-        "random_reinit only down to 0.8."
+        "IMP (imp) matches dense down to density 0.168 (83 % sparse) over 6 seeds; random_reinit only down to 0.8."
     )
 
 
@@ -243,8 +240,7 @@ def test_one_seed_gives_values_and_no_verdict(tmp_path):
 def test_no_verdict_where_dense_learned_nothing(tmp_path):
     folder = save(tmp_path, [*runs("dense", [10.0]), *runs("imp", [10.0])], random_return=12.0)
     assert headline(write_report(folder)) == (
-        "No verdict: the dense agents are no better than a random policy "
-        "(mean return: dense 10.00, random 12.00)."
+        "No verdict: the dense agents are no better than a random policy (mean return: dense 10.00, random 12.00)."
     )
     assert Summary.read(folder).searches[0].levels[0].verdict == "–"
 
@@ -260,9 +256,7 @@ def test_no_verdict_without_a_random_return(tmp_path):
 
 def test_report_and_table_say_the_same(toy):
     text = (toy / "report.md").read_text()
-    line = (
-        "| imp | 0.168 | 83 % | 6 | 99.00 [98.25, 99.75] | 0.99 [0.98, 1.00] | -0.010 | -0.010 | 0.15 | yes |"
-    )
+    line = "| imp | 0.168 | 83 % | 6 | 99.00 [98.25, 99.75] | 0.99 [0.98, 1.00] | -0.010 | -0.010 | 0.15 | yes |"
     row = next(found for found in text.splitlines() if found.startswith("| imp | 0.168"))
     assert row.split("|")[1:4] == line.split("|")[1:4]
     assert row.split("|")[7:] == line.split("|")[7:]

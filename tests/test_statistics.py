@@ -111,8 +111,7 @@ def test_interval_covers_the_true_iqm_as_often_as_it_says(tasks: int) -> None:
     shift = np.arange(tasks)
     truth = iqm(rng.normal(size=(400_000, tasks)) + shift)
     found = [
-        interval(rng.normal(size=(20, tasks)) + shift, resamples=500, seed=repetition)
-        for repetition in range(500)
+        interval(rng.normal(size=(20, tasks)) + shift, resamples=500, seed=repetition) for repetition in range(500)
     ]
     coverage = np.mean([each.low <= truth <= each.high for each in found])
     assert 0.90 <= coverage <= 0.98
@@ -265,8 +264,7 @@ def test_verdicts_say_what_was_shown() -> None:
     failing = comparison(lower=-0.2).verdict
     assert matching == "matches dense: difference -0.010, lower bound -0.020, margin 0.05"
     assert failing == (
-        "may be worse than dense by more than 0.05: not shown to match "
-        "(difference -0.190, lower bound -0.200)"
+        "may be worse than dense by more than 0.05: not shown to match (difference -0.190, lower bound -0.200)"
     )
 
 

@@ -172,6 +172,12 @@ def _network_in(name: str) -> str:
     return "shared"
 
 
+def shortest_run(model: BaseAlgorithm) -> int:
+    """Environment steps after which an agent has surely begun a second rollout and taken gradient steps."""
+    rollout = int(getattr(model, "n_steps", 1)) * model.n_envs
+    return max(2 * rollout, int(getattr(model, "learning_starts", 0)) + 200)
+
+
 def environment_name(model: Any) -> str:
     """The Gymnasium id of the agent's environment, or the name of its class."""
     env = model.get_env()

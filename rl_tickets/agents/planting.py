@@ -9,7 +9,7 @@ from rl_tickets.agents.holding import hold
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.ticket import Ticket
 
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=BaseAlgorithm)
 
 
 def plant(ticket: Ticket, model: Model) -> Model:

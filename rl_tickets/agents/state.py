@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
+from torch.optim import Optimizer
 
 from rl_tickets.agents import anatomy
 from rl_tickets.tickets import archive
@@ -68,15 +69,18 @@ class TrainingState:
         )
 
     def restore(self, model: BaseAlgorithm) -> None:
-        """Sets the parts that are present, in place, in an agent of the same architecture."""
+        """Sets the parts that are present, in place, in an agent of the same architecture.
+
+        Raises:
+            ValueError: moments or statistics that do not fit the agent.
+        """
+        found = anatomy.optimizers(model)
+        for path, content in (self.optimizers or {}).items():
+            _demand_optimizer(path, content, found)
         if self.weights is not None:
             self._restore_weights(model)
-        if self.optimizers is not None:
-            found = anatomy.optimizers(model)
-            for path, content in self.optimizers.items():
-                if path not in found:
-                    raise ValueError(f"the state has moments for {path!r}, an optimizer this agent lacks; drop them")
-                found[path].load_state_dict(_copy(content))
+        for path, content in (self.optimizers or {}).items():
+            found[path].load_state_dict(_copy(content))
         normalize = model.get_vec_normalize_env()
         if self.normalizer is not None and normalize is not None:
             _restore_normalizer(normalize, self.normalizer)
@@ -118,6 +122,18 @@ class TrainingState:
             weights={"modules": {"policy": dict(ticket.weights)}, "tensors": {}},
             optimizers=ticket.state.get("optimizers"),
             normalizer=ticket.state.get("normalizer"),
+        )
+
+
+def _demand_optimizer(path: str, content: Part, found: dict[str, Optimizer]) -> None:
+    if path not in found:
+        raise ValueError(f"there are moments for {path!r}, an optimizer this agent lacks; drop them, or add it")
+    theirs, ours = content["param_groups"][0].keys(), found[path].state_dict()["param_groups"][0].keys()
+    # Between versions of torch a kind of optimizer gains settings; another kind also lacks some.
+    if not (theirs <= ours or ours <= theirs):
+        kind = type(found[path]).__name__
+        raise ValueError(
+            f"the moments for {path!r} are of another kind of optimizer than this agent's {kind}; drop them"
         )
 
 

@@ -11,12 +11,12 @@ import gymnasium as gym
 import tyro
 from rich.console import Console
 
+from rl_tickets.agents.anatomy import shortest_run
 from rl_tickets.lab.complaint import complain
 from rl_tickets.lab.experiment import Experiment, Spoiled
 from rl_tickets.lab.run import run
 from rl_tickets.report import terminal_table
 
-SMOKE_TIMESTEPS = 600
 SMOKE_LEVELS = 3
 SMOKE_SEEDS = 2
 SMOKE_EPISODES = 2
@@ -44,11 +44,12 @@ class Flags:
         flags = self
         if self.smoke:
             experiment = replace(experiment, name=f"{experiment.name}_smoke", episodes=SMOKE_EPISODES)
+            shortest = shortest_run(experiment.make_model(0))
             flags = replace(
                 self,
                 seeds=self.seeds or SMOKE_SEEDS,
                 levels=self.levels or SMOKE_LEVELS,
-                timesteps=self.timesteps or SMOKE_TIMESTEPS,
+                timesteps=self.timesteps or shortest,
             )
         if flags.seeds is not None:
             experiment = replace(experiment, seeds=flags.seeds)

@@ -81,6 +81,8 @@ def dense_request(
     """Level 0: the dense agent from its initialisation."""
     if early_bird is not None:
         density = early_bird.density or (densities[1] if len(densities) > 1 else None)
+        if density is None:
+            raise ValueError("early-bird needs the density of its masks: EarlyBird(density=...)")
         after = max(early_bird.after, rewind.at)
         early_bird = replace(early_bird, density=density, after=after, criterion=criterion, scope=scope)
     return Training(level=0, keep_at=(rewind.at,), early_bird=early_bird, prunable=prunable)

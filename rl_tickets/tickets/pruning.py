@@ -64,9 +64,7 @@ def prune(
     total = kept_count(density, within.total)
     alive = [name for name, count in within.layers.items() if count.kept]
     if total > within.kept:
-        raise ValueError(
-            f"density {density:g} is above the mask's {within.density:g}: pruned weights never return"
-        )
+        raise ValueError(f"density {density:g} is above the mask's {within.density:g}: pruned weights never return")
     if keep_last and total < len(alive):
         raise ValueError(
             f"density {density:g} keeps {total} weights, fewer than the {len(alive)} layers; "
@@ -106,9 +104,7 @@ def _scores(criterion: Criterion, weights: Weights, start: Weights, within: Mask
     scores = {}
     for name in within:
         if name not in given or given[name].shape != weights[name].shape:
-            raise ValueError(
-                f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}"
-            )
+            raise ValueError(f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}")
         alive = within[name].numpy().ravel()
         flat = given[name].detach().cpu().double().numpy().ravel()
         if not np.isfinite(flat[alive]).all():
@@ -132,9 +128,7 @@ def _budgets(
     elif scope == "layer" or callable(scope):
         groups = {name: [name] for name in within}
     else:
-        raise ValueError(
-            f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}'
-        )
+        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
     if callable(scope):
         densities = dict(scope({name: tuple(kept.shape) for name, kept in within.items()}, density))
         for name in within:
