@@ -96,7 +96,7 @@ def test_a_search_never_stops_before_its_rewind_point() -> None:
     dense, sparse = rt.find_tickets(
         frozen, total_timesteps=320, densities=(1.0, 0.5), rewind=rt.Rewind(at=96), early_bird=bird
     )
-    assert [s.other_step for s in dense.trained.sightings][0] == 96
+    assert next(s.other_step for s in dense.trained.sightings) == 96
     assert dense.timesteps == 96 + 2 * 16 + 1
     assert sparse.timesteps == 320 - 96
     assert sparse.trained.sightings == ()

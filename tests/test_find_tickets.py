@@ -1,5 +1,6 @@
 """Finding tickets: masks nest, densities are exact, the same seed gives the same bytes, and errors come at once."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def test_every_agent_of_the_matrix_gives_nested_tickets_of_exact_density(case: C
     assert set(levels[0].ticket.mask) == case.prunable
     assert [level.index for level in levels] == [0, 1, 2]
     assert [level.ticket.mask.kept for level in levels] == [round(density * total) for density in DENSITIES]
-    for earlier, later in zip(levels, levels[1:], strict=False):
+    for earlier, later in itertools.pairwise(levels):
         assert later.ticket.mask.is_within(earlier.ticket.mask)
     assert [level.density for level in levels] == [level.ticket.mask.kept / total for level in levels]
     for level in levels:
@@ -117,7 +118,7 @@ def test_every_kind_of_rewinding_trains_the_budget(name: str, rewind: rt.Rewind)
     levels = find(name, rewind=rewind)
     assert [level.timesteps for level in levels] == [96, 64, 64]
     if not rewind.weights or isinstance(rewind, rt.FineTuning):
-        for earlier, later in zip(levels, levels[1:], strict=False):
+        for earlier, later in itertools.pairwise(levels):
             assert differing(dict(later.ticket.weights), earlier.trained.end.policy) == []
 
 

@@ -1,11 +1,11 @@
 """Holding: pruned weights are exactly zero whatever trains the agent, and kept ones train as if alone."""
 
+import copy
 import gc
 import subprocess
 import sys
 import weakref
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +224,13 @@ def test_a_held_agent_can_be_forgotten() -> None:
     assert gone() is None, "the hold keeps its agent, and with it a replay buffer, alive"
     with pytest.raises(ReferenceError, match="is gone"):
         held.remove()
+
+
+def test_a_copy_without_hooks_does_not_train_in_silence() -> None:
+    model = BY_NAME["ppo"].make(0)
+    rt.hold(model, sparse_mask(model))
+    with pytest.raises(rt.LeakError, match="this PPO is a copy of a held agent, without hooks; hold the mask again"):
+        copy.deepcopy(model).learn(16)
 
 
 STOCK = """

@@ -113,6 +113,6 @@ def test_moments_of_another_kind_of_optimizer_are_refused() -> None:
     model = A2C("MlpPolicy", cartpole(), policy_kwargs=small())
     with pytest.raises(
         ValueError,
-        match=r"moments for 'policy.optimizer' are of another kind of optimizer than this agent's RMSpropTFLike",
+        match=r"moments for 'policy.optimizer' are of another kind of optimizer than this agent's RMSprop",
     ):
         ticket_of("ppo").plant(model)

@@ -372,12 +372,12 @@ def test_missing_folder(tmp_path):
 
 def test_summary_runs_have_the_level_on_the_x_axis(toy):
     folder = toy / "tensorboard" / "summary"
-    assert scalars(folder / "imp", "ticket/density") == [
+    assert scalars(folder / "imp", "by_level/density") == [
         (index, pytest.approx(density)) for index, density in DENSITY.items()
     ]
-    assert scalars(folder / "imp", "ticket/eval_return")[0] == (0, pytest.approx(100.0, abs=0.2))  # of dense
-    assert scalars(folder / "dense", "ticket/eval_return") == [(0, pytest.approx(100.0, abs=0.2))]
-    assert scalars(folder / "random_reinit", "ticket/mask_distance")[1] == (1, pytest.approx(0.2))
+    assert scalars(folder / "imp", "by_level/eval_return")[0] == (0, pytest.approx(100.0, abs=0.2))  # of dense
+    assert scalars(folder / "dense", "by_level/eval_return") == [(0, pytest.approx(100.0, abs=0.2))]
+    assert scalars(folder / "random_reinit", "by_level/mask_distance")[1] == (1, pytest.approx(0.2))
     write_report(toy)
     assert len(list((folder / "imp").iterdir())) == 1  # replaced, not added to
 
@@ -419,18 +419,19 @@ def test_level_in_tensorboard(tmp_path):
     kept = events.Histograms("ticket/kept/first")[0].histogram_value
     assert (kept.num, kept.min, kept.max, kept.sum) == (3, 0.0, 5.0, 7.0)
     image = events.Images("ticket/input_mask")[0]
-    assert (image.height, image.width) == (200, 300)
+    assert (image.height, image.width) == (201, 600)
 
 
 def test_picture_of_a_mask():
-    mask = np.array([[True, False], [False, True]])
+    mask = np.array([[True, False], [True, True]])  # the second input's first weight is gone
     pixels = picture(mask)
-    assert pixels.shape == (200, 200)
-    assert (pixels[:100, :100] == 255).all()
-    assert (pixels[:100, 100:] == 0).all()
-    assert picture(np.ones((32, 4, 8, 8), dtype=bool)).shape == (224, 1792)
-    assert picture(np.ones((300, 5), dtype=bool)).shape == (300, 5)
-    assert picture(np.ones(7, dtype=bool)).shape == (200, 1400)
+    assert pixels.shape == (200, 600)
+    assert (pixels[:100] == 255).all()
+    assert (pixels[100:, :300] == 0).all()
+    assert (pixels[100:, 300:] == 255).all()
+    assert picture(np.ones((32, 4, 8, 8), dtype=bool)).shape == (256, 608)
+    assert picture(np.ones((300, 5), dtype=bool)).shape == (200, 600)
+    assert picture(np.ones(7, dtype=bool)).shape == (203, 600)
 
 
 # -- two folders ---------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_rewound_moments_are_those_of_the_point_times_the_mask() -> None:
     named = {id(p): name for name, p in model.policy.named_parameters()}
     order = [named[id(p)] for p in model.policy.actor.parameters()]  # type: ignore[union-attr]
     for index, name in enumerate(order):
-        expected = theirs[index]["exp_avg"] * (mask[name] if name in mask else 1)
+        expected = theirs[index]["exp_avg"] * mask.get(name, 1)
         assert torch.equal(ours[index]["exp_avg"], expected)
     assert any(m.any() for m in moments(seen))
 

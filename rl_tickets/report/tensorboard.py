@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from .results import DENSE
 from .rows import LevelRow
 
-PICTURE_HEIGHT = 200
-"""Least height, in pixels, to which the picture of a small mask is enlarged."""
+PICTURE = (200, 600)
+"""Least height and width, in pixels, to which the picture of a small mask is enlarged."""
 
 
 def write_level(
@@ -50,6 +50,7 @@ def write_level(
 def write_summary(folder: Path, rows: Sequence[LevelRow]) -> None:
     """One run per search with its levels on the x axis, means over the seeds; replaces an older summary.
 
+    Its tags stand under `by_level/`: charts under `ticket/` have environment steps on the x axis.
     Where a search has no level 0 of its own, dense stands for it.
     """
     older = [path for path in folder.glob("*/events.out.tfevents.*") if path.is_file()]
@@ -61,22 +62,21 @@ def write_summary(folder: Path, rows: Sequence[LevelRow]) -> None:
         with _writer(folder / search, "") as writer:
             for level in sorted({row.level for row in own}):
                 seeds = [row for row in own if row.level == level]
-                writer.add_scalar("ticket/density", _mean([row.density for row in seeds]), level)
-                writer.add_scalar("ticket/eval_return", _mean([row.mean_return for row in seeds]), level)
-                writer.add_scalar("ticket/mask_distance", _mean([row.mask_distance for row in seeds]), level)
+                writer.add_scalar("by_level/density", _mean([row.density for row in seeds]), level)
+                writer.add_scalar("by_level/eval_return", _mean([row.mean_return for row in seeds]), level)
+                writer.add_scalar("by_level/mask_distance", _mean([row.mask_distance for row in seeds]), level)
     for path in older:
         path.unlink(missing_ok=True)
 
 
 def picture(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A mask as a black and white picture, outputs down, inputs across; a conv's as [out, rest].
+    """A mask as a black and white picture, inputs down, outputs across; a convolution's as [rest, out].
 
-    Enlarged by a whole number so that every weight is a square of equal size and small masks can be seen.
+    Enlarged by whole numbers, a row's and a column's apart: an input layer is often a hundred times as wide as high.
     """
-    flat = np.asarray(mask, dtype=bool).reshape(mask.shape[0] if mask.ndim > 1 else 1, -1)
-    scale = max(1, math.ceil(PICTURE_HEIGHT / flat.shape[0]))
-    scale = min(scale, max(1, 4096 // flat.shape[1]))
-    pixels: NDArray[np.uint8] = np.kron(flat, np.ones((scale, scale), dtype=bool)).astype(np.uint8) * np.uint8(255)
+    flat = np.asarray(mask, dtype=bool).reshape(mask.shape[0] if mask.ndim > 1 else 1, -1).T
+    scale = tuple(max(1, math.ceil(least / count)) for least, count in zip(PICTURE, flat.shape, strict=True))
+    pixels: NDArray[np.uint8] = np.kron(flat, np.ones(scale, dtype=bool)).astype(np.uint8) * np.uint8(255)
     return pixels
 
 

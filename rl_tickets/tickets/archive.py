@@ -67,10 +67,8 @@ def write(path: Path, tree: dict[str, Any]) -> None:
     tensors: Tensors = {}
     structure = json.dumps(_encode(tree, tensors), separators=(",", ":"))
     # One metadata entry only: safetensors does not keep the order of several.
-    header = {
-        "rl_tickets": json.dumps({"tree": structure, "sha256": _digest(structure, tensors)}, separators=(",", ":"))
-    }
-    write_whole(path, save(tensors, metadata=header))
+    header = json.dumps({"tree": structure, "sha256": _digest(structure, tensors)}, separators=(",", ":"))
+    write_whole(path, save(tensors, metadata={"rl_tickets": header}))
 
 
 def read(path: Path) -> dict[str, Any]:

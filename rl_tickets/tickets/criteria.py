@@ -41,7 +41,8 @@ def _lamp_layer(weight: torch.Tensor) -> torch.Tensor:
     # float64: squares of small float32 weights vanish, and close scores would become ties.
     squares = magnitudes.double().square()
     scores = torch.empty_like(squares)
-    scores[order] = torch.nan_to_num(squares / squares.cumsum(0))
+    # Clamped, so that pruned weights score 0 and not 0 / 0; weights that diverged go on to score NaN.
+    scores[order] = squares / squares.cumsum(0).clamp(min=torch.finfo(torch.float64).tiny)
     return scores.reshape(weight.shape)
 
 

@@ -1,7 +1,7 @@
 """Schedules of densities: which level keeps how much."""
 
-import math
 import itertools
+import math
 from collections.abc import Sequence
 
 

@@ -1,4 +1,4 @@
-"""A ticket: a mask, the weights of its rewind point, and where it came from (Frankle & Carbin 2019, arXiv 1803.03635)."""
+"""A ticket: a mask, the weights of its rewind point, and where it came from (Frankle & Carbin 2019)."""
 
 import hashlib
 from collections.abc import Mapping
