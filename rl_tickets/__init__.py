@@ -7,9 +7,17 @@ from rl_tickets.agents.holding import hold as hold
 from rl_tickets.agents.rewind import FineTuning as FineTuning
 from rl_tickets.agents.rewind import Rewind as Rewind
 from rl_tickets.agents.rewind import RewindWarning as RewindWarning
+from rl_tickets.evaluation.returns import RandomPolicy as RandomPolicy
 from rl_tickets.evaluation.returns import evaluate as evaluate
+from rl_tickets.evaluation.statistics import Anchors as Anchors
 from rl_tickets.evaluation.statistics import Comparison as Comparison
+from rl_tickets.evaluation.statistics import Interval as Interval
 from rl_tickets.evaluation.statistics import compare as compare
+from rl_tickets.evaluation.statistics import interval as interval
+from rl_tickets.evaluation.statistics import iqm as iqm
+from rl_tickets.evaluation.statistics import performance_profile as performance_profile
+from rl_tickets.evaluation.statistics import probability_of_improvement as probability_of_improvement
+from rl_tickets.evaluation.statistics import sparsest_matching as sparsest_matching
 from rl_tickets.lab.experiment import IMP as IMP
 from rl_tickets.lab.experiment import Experiment as Experiment
 from rl_tickets.lab.experiment import Spoiled as Spoiled

@@ -65,7 +65,12 @@ def imp(
             level=level,
         )
         start = rewind.start(point, trained.end)
-        origin = {"level": level, "criterion": name_of(criterion), "scope": name_of(scope)}
+        origin = {
+            "level": level,
+            "total_timesteps": total_timesteps,
+            "criterion": name_of(criterion),
+            "scope": name_of(scope),
+        }
         ticket = make_ticket(pruned.mask, start, trained, rewind, {**origin, "collapsed": list(pruned.collapsed)})
         trained = yield ticket_request(level, ticket, start, point, rewind, total_timesteps)
 
