@@ -8,7 +8,7 @@ import rl_tickets as rt
 from rl_tickets.lab.script import main
 
 experiment = replace(
-    cartpole,
+    cartpole.scaled(30_000),
     name="criteria_cartpole",
     densities=rt.geometric(keep=0.35, levels=5),
     seeds=5,

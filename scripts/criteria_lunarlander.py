@@ -10,7 +10,7 @@ from rl_tickets.lab.script import main
 experiment = replace(
     lunarlander.scaled(150_000),
     name="criteria_lunarlander",
-    densities=rt.geometric(keep=0.3, levels=4),
+    densities=rt.geometric(keep=0.3, levels=3),
     seeds=5,
     searches={
         "lamp": rt.IMP(criterion=rt.lamp),
