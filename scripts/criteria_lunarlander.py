@@ -8,7 +8,7 @@ import rl_tickets as rt
 from rl_tickets.lab.script import main
 
 experiment = replace(
-    lunarlander.scaled(150_000),
+    lunarlander.scaled(100_000),
     name="criteria_lunarlander",
     densities=rt.geometric(keep=0.3, levels=3),
     seeds=5,
