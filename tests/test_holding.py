@@ -6,11 +6,12 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, CASES, Case, cartpole, differing, sparse_mask, tensors
+from agents_matrix import BY_NAME, CASES, Case, cartpole, differing, small, sparse_mask, tensors
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -56,6 +57,25 @@ def test_holding_is_deterministic(case: Case) -> None:
         rt.hold(model, sparse_mask(model))
         ends.append(tensors(model.learn(case.total)))
     assert differing(*ends) == []
+
+
+class Restless(torch.optim.SGD):
+    """Moves every weight, gradient or not, as optimizers with noise do."""
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data += 1e-3
+
+
+def test_pruned_weights_are_zero_after_every_single_step_of_any_optimizer() -> None:
+    model = PPO("MlpPolicy", cartpole(), n_steps=16, batch_size=4, policy_kwargs=small(optimizer_class=Restless))
+    mask = sparse_mask(model)
+    rt.hold(model, mask)
+    seen: list[list[str]] = []
+    model.policy.optimizer.register_step_post_hook(lambda *_: seen.append(leaks(model, mask)))
+    model.learn(16)
+    assert seen == [[]] * 40
 
 
 def test_moments_gathered_before_the_mask_are_cleared() -> None:

@@ -18,7 +18,8 @@ def random_mask(density: float, seed: int) -> Mask:
     flat = torch.zeros(sum(sizes), dtype=torch.bool)
     order = torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(seed))
     flat[order[: round(density * sum(sizes))]] = True
-    return Mask({n: part.reshape(s) for (n, s), part in zip(SHAPES.items(), flat.split(sizes), strict=True)})
+    parts = torch.split(flat, sizes)
+    return Mask({n: part.reshape(s) for (n, s), part in zip(SHAPES.items(), parts, strict=True)})
 
 
 def bits(*kept: bool) -> torch.Tensor:

@@ -252,14 +252,16 @@ def test_a_mask_never_grows() -> None:
 
 
 def test_an_unknown_scope_is_named() -> None:
-    with pytest.raises(ValueError, match=r'must be "global", "network", "layer" or a function such as erk, got \'erk\''):
+    with pytest.raises(
+        ValueError, match=r'must be "global", "network", "layer" or a function such as erk, got \'erk\''
+    ):
         prune(draw(), 0.5, scope="erk")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("answer", [{"a": 1.0}, {"a": 1.0, "b": float("nan")}, {"a": 1.0, "b": -0.1}])
 def test_a_scope_that_gives_no_density_is_refused_by_layer(answer: dict[str, float]) -> None:
     weights = {"a": torch.ones(4), "b": torch.ones(4)}
-    with pytest.raises(ValueError, match="the scope gave 'b' the density .*, which is none"):
+    with pytest.raises(ValueError, match=r"the scope gave 'b' the density .*, which is none"):
         prune(weights, 0.5, scope=lambda shapes, density: answer)
 
 

@@ -1,5 +1,7 @@
 """Schedules of densities, and what is refused as one."""
 
+from itertools import pairwise
+
 import pytest
 
 from rl_tickets.tickets.schedules import check_densities, geometric
@@ -10,7 +12,7 @@ def test_a_geometric_schedule_keeps_the_same_fraction_each_level(keep: float, le
     densities = geometric(keep=keep, levels=levels)
     assert len(densities) == levels
     assert densities[0] == 1.0
-    for before, after in zip(densities, densities[1:], strict=False):
+    for before, after in pairwise(densities):
         assert after == pytest.approx(keep * before, rel=1e-12)
     assert check_densities(densities) == densities
 

@@ -125,6 +125,20 @@ def test_a_captured_state_shares_nothing_with_the_agent() -> None:
     assert differing(state_tensors(state), before) == []
 
 
+@pytest.mark.parametrize("name", ["dqn", "dqn_n_steps", "dqn_small_memory", "dqn_her", "sac"])
+@pytest.mark.parametrize("steps", [40, 76])
+def test_a_restored_replay_buffer_gives_the_same_samples(name: str, steps: int, tmp_path: Path) -> None:
+    model, fresh = BY_NAME[name].make(0).learn(steps), BY_NAME[name].make(1)
+    TrainingState.capture(model).save(tmp_path / "state")
+    TrainingState.load(tmp_path / "state").restore(fresh)
+    batches = []
+    for agent in (model, fresh):
+        np.random.seed(0)  # noqa: NPY002
+        batch = agent.replay_buffer.sample(200)  # type: ignore[attr-defined]
+        batches.append([part for field in batch for part in (field.values() if isinstance(field, dict) else [field])])
+    assert all(ours is theirs is None or torch.equal(ours, theirs) for ours, theirs in zip(*batches, strict=True))
+
+
 def test_a_state_file_that_was_altered_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     TrainingState.capture(BY_NAME["ppo"].make(0)).save(path)

@@ -57,15 +57,18 @@ def test_every_rewound_level_warms_up_again_from_its_own_start() -> None:
     loggers: list[LearningRates] = []
 
     def make(seed: int) -> PPO:
-        model = ppo(seed)
+        model = ppo(seed, LinearSchedule(2e-3, 1e-3, 1.0))
         loggers.append(LearningRates())
         model.set_logger(loggers[-1])
         return model
 
-    for rewind in (rt.Rewind(at=32), rt.FineTuning(at=32)):
+    for rewind, rates in (
+        (rt.Rewind(at=32), [1e-3 * (1 + left) for left in (0.5, 2 / 6, 1 / 6, 0)]),
+        (rt.FineTuning(at=32), [1e-3] * 4),
+    ):
         loggers.clear()
         list(rt.find_tickets(make, total_timesteps=96, densities=(1.0, 0.5), rewind=rewind, warmup=32))
-        assert loggers[1].seen == pytest.approx([0.5e-3, 1e-3, 1e-3, 1e-3])
+        assert loggers[1].seen == pytest.approx([rates[0] / 2, *rates[1:]])
 
 
 def test_the_agent_has_its_own_schedules_back() -> None:

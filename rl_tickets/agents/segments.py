@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
@@ -29,12 +28,12 @@ def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
     assert env is not None
     env.seed(derived)
     model._last_obs = env.reset()  # type: ignore[assignment]
+    # Recurrent policies forget their states where an episode starts.
     model._last_episode_starts = np.ones((env.num_envs,), dtype=bool)
     if isinstance(normalize := model.get_vec_normalize_env(), VecNormalize):
         model._last_original_obs = normalize.get_original_obs()
     if model.action_noise is not None:
         model.action_noise.reset()
-    _zero(getattr(model, "_last_lstm_states", None))
     for module in anatomy.modules(model).values():
         # Norm clipping also sees gradients that another optimizer left behind.
         module.zero_grad()
@@ -55,14 +54,6 @@ def _cut(buffer: Any) -> None:
         buffer.timeouts[buffer.pos - 1] = 1 - buffer.dones[buffer.pos - 1]
     else:
         buffer.dones[buffer.pos - 1] = True
-
-
-def _zero(states: Any) -> None:
-    if isinstance(states, torch.Tensor):
-        states.zero_()
-    elif isinstance(states, tuple):
-        for item in states:
-            _zero(item)
 
 
 class Segments(BaseCallback):

@@ -6,6 +6,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from torch.distributions import Distribution
 
 MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
@@ -51,7 +52,8 @@ def evaluate(
         float64, shape (episodes,).
 
     Raises:
-        ValueError: fewer than one episode, or a return that is not a number.
+        ValueError: fewer than one episode, a return that is not a number, a `make_env` that gives one environment
+            again and again, or one with VecNormalize for an agent without.
 
     Example:
         rt.evaluate(model, lambda: gym.make("CartPole-v1"), episodes=20).mean()
@@ -63,14 +65,21 @@ def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, determ
     """As `evaluate`, with the lengths of the episodes."""
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    first = make_env()
+    envs: list[Any] = []
     with _seeded(seed):
-        actor = _Actor(model, first, deterministic)
-        if isinstance(first, VecEnv):
-            played = _play_vectorised(actor, first, episodes, seed)
-        else:
-            others = [make_env() for _ in range(min(PARALLEL, episodes) - 1)]
-            played = _play_single(actor, [first, *others], episodes, seed)  # type: ignore[list-item]
+        try:
+            envs.append(make_env())
+            actor = _Actor(model, envs[0], deterministic)
+            if isinstance(envs[0], VecEnv):
+                played = _play_vectorised(actor, envs[0], episodes, seed)
+            else:
+                envs += [make_env() for _ in range(min(PARALLEL, episodes) - 1)]
+                if len({id(env) for env in envs}) < len(envs):
+                    raise ValueError("make_env() gave the same environment twice; it must make a new one each time")
+                played = _play_single(actor, envs, episodes, seed)
+        finally:
+            for env in envs:
+                env.close()
     if not np.isfinite(played.returns).all():
         episode = int(np.flatnonzero(~np.isfinite(played.returns))[0])
         raise ValueError(
@@ -84,13 +93,11 @@ class RandomPolicy:
 
     Args:
         action_space: of the environment.
-        seed: of the draws; the space itself is copied, not touched.
+        seed: of the draws; the space itself is copied, its own generator not touched.
     """
 
     def __init__(self, action_space: gym.Space[Any], seed: int = 0) -> None:
-        self._space = type(action_space).__new__(type(action_space))
-        self._space.__dict__.update(action_space.__dict__)
-        self._space._np_random = None
+        self._space = deepcopy(action_space)
         self._space.seed(seed)
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[npt.NDArray[Any], Any]:
@@ -99,7 +106,18 @@ class RandomPolicy:
         allowed = kwargs.get("action_masks")
         if allowed is None:
             return np.array([self._space.sample() for _ in range(len(first))]), None
-        return np.array([self._space.sample(mask=np.asarray(row, dtype=np.int8)) for row in allowed]), None
+        return np.array([self._space.sample(mask=_mask_for(self._space, np.asarray(row))) for row in allowed]), None
+
+
+def _mask_for(space: gym.Space[Any], allowed: npt.NDArray[Any]) -> Any:
+    """MaskablePPO's flat row of allowed actions as the space's own `sample` wants it."""
+    flat = allowed.astype(np.int8).ravel()
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tuple(np.split(flat, np.cumsum(space.nvec.ravel())[:-1]))
+    if isinstance(space, gym.spaces.MultiBinary):
+        off, on = flat.reshape(-1, 2).T
+        return np.where(off & on, 2, on).astype(np.int8).reshape(space.shape)
+    return flat
 
 
 class _Actor:
@@ -110,6 +128,14 @@ class _Actor:
         self._deterministic = deterministic
         normalize = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
         self.normalize: VecNormalize | None = normalize
+        if isinstance(env, VecEnv) and (theirs := unwrap_vec_normalize(env)) is not None:
+            if normalize is None and hasattr(model, "get_vec_normalize_env"):
+                raise ValueError(
+                    "make_env gives an environment with VecNormalize, but the agent was trained without one: the "
+                    "statistics belong to the agent; leave VecNormalize out of make_env, or set_env the agent's own"
+                )
+            _lend_statistics(normalize, theirs)
+            self.normalize = None
         takes_masks = "action_masks" in inspect.signature(model.predict).parameters or isinstance(model, RandomPolicy)
         self.takes_masks = takes_masks and _has_masks(env)
         self._space = env.action_space
@@ -126,6 +152,16 @@ class _Actor:
         return np.nan_to_num(actions) if np.issubdtype(np.asarray(actions).dtype, np.floating) else actions
 
 
+def _lend_statistics(ours: VecNormalize | None, theirs: VecNormalize) -> None:
+    """Normalises an environment of the evaluation as the agent's own, without learning from it."""
+    theirs.training, theirs.norm_reward = False, False
+    if ours is not None:
+        theirs.norm_obs, theirs.norm_obs_keys = ours.norm_obs, ours.norm_obs_keys
+        theirs.clip_obs, theirs.epsilon = ours.clip_obs, ours.epsilon
+        if ours.norm_obs:
+            theirs.obs_rms = deepcopy(ours.obs_rms)
+
+
 def _has_masks(env: gym.Env[Any, Any] | VecEnv) -> bool:
     if isinstance(env, VecEnv):
         return env.has_attr("action_masks")
@@ -133,17 +169,22 @@ def _has_masks(env: gym.Env[Any, Any] | VecEnv) -> bool:
 
 
 def _play_single(actor: _Actor, envs: list[gym.Env[Any, Any]], episodes: int, seed: int) -> Episodes:
-    """Each environment plays the next unplayed episode as soon as it has finished one."""
+    """Each environment plays the next unplayed episode as soon as it has finished one.
+
+    Where there are few, the batch is filled up with idle rows, so that an episode's return does not depend on how many
+    others are played.
+    """
+    idle = PARALLEL - len(envs)
     returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
     playing = list(range(len(envs)))
     upcoming = len(envs)
     observations = [env.reset(seed=seed + episode)[0] for episode, env in enumerate(envs)]
-    starts = np.ones(len(envs), dtype=bool)
+    starts = np.ones(PARALLEL, dtype=bool)
     while any(episode < episodes for episode in playing):
         masks = None
         if actor.takes_masks:
-            masks = np.stack([env.get_wrapper_attr("action_masks")() for env in envs])
-        actions = actor.act(_stack(observations), starts, masks)
+            masks = _stack(_filled([env.get_wrapper_attr("action_masks")() for env in envs], idle))
+        actions = actor.act(_stack(_filled(observations, idle)), starts, masks)
         for index, env in enumerate(envs):
             episode = playing[index]
             starts[index] = False
@@ -157,17 +198,15 @@ def _play_single(actor: _Actor, envs: list[gym.Env[Any, Any]], episodes: int, se
                 if playing[index] < episodes:
                     observations[index] = env.reset(seed=seed + playing[index])[0]
                     starts[index] = True
-    for env in envs:
-        env.close()
     return Episodes(returns, lengths)
+
+
+def _filled(items: list[Any], idle: int) -> list[Any]:
+    return [*items, *[items[0]] * idle]
 
 
 def _play_vectorised(actor: _Actor, env: VecEnv, episodes: int, seed: int) -> Episodes:
     """Every environment plays its share, so that short episodes are not over-represented."""
-    if isinstance(env, VecNormalize):
-        env.training, env.norm_reward = False, False
-        if actor.normalize is not None:
-            env = env.venv
     shares = [(episodes + index) // env.num_envs for index in range(env.num_envs)]
     returns: list[list[float]] = [[] for _ in shares]
     lengths: list[list[int]] = [[] for _ in shares]
@@ -185,7 +224,6 @@ def _play_vectorised(actor: _Actor, env: VecEnv, episodes: int, seed: int) -> Ep
                 returns[index].append(float(sums[index]))
                 lengths[index].append(int(steps[index]))
             sums[index], steps[index] = 0.0, 0
-    env.close()
     return Episodes(np.concatenate(returns).astype(np.float64), np.concatenate(lengths).astype(np.int64))
 
 
@@ -199,6 +237,7 @@ def _stack(observations: list[Any]) -> Any:
 def _seeded(seed: int) -> Iterator[None]:
     """Global generators seeded for a sampling policy, and afterwards as they were; NaN logits are let through."""
     python, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     validate = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     set_random_seed(seed)
@@ -209,3 +248,5 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002
         torch.set_rng_state(torch_state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

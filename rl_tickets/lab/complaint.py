@@ -1,5 +1,10 @@
 """How the command lines end when something can be mended by the user: one sentence, exit status 2."""
 
+import errno
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -12,3 +17,32 @@ def complain(sentence: object) -> NoReturn:
         sentence = f"{sentence.filename}: {sentence.strerror}"
     Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(sentence))}", highlight=False)
     raise SystemExit(2)
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names what could not be written where a library, such as TensorBoard's writer, does not say it.
+
+    Raises:
+        OSError: one sentence that names the path.
+    """
+    before = threading.excepthook
+
+    def quiet(failure: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread; what fails there is raised again by the next write here.
+        if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in NO_SPACE):
+            before(failure)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_SPACE:
+            raise
+        sentence = f"could not write ({error.strerror}); nothing finished was lost, free some space and run again"
+        raise OSError(error.errno, sentence, str(path)) from error
+    finally:
+        threading.excepthook = before

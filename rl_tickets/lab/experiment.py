@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from rl_tickets.agents.rewind import Rewind
 from rl_tickets.agents.training import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
-from rl_tickets.search.imp import Search, check_rewind, imp, name_of
+from rl_tickets.search.imp import Search, check_rewind, dense_request, imp, name_of
 from rl_tickets.search.spoiling import spoiled
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Prunable
@@ -100,6 +101,11 @@ class Spoiled:
 Plan = IMP | Spoiled
 
 
+def _demand_whole(label: str, number: float, *, least: int) -> None:
+    if isinstance(number, float) or number < least:
+        raise ValueError(f"{label} must be a whole number of at least {least}, got {number!r}")
+
+
 def _without_functions(bird: EarlyBird) -> str:
     names = ("every", "density", "window", "threshold", "over_kept", "after")
     return ", ".join(f"{name}={getattr(bird, name)}" for name in names)
@@ -154,13 +160,16 @@ class Experiment:
     def __post_init__(self) -> None:
         check_densities(self.densities)
         for label, number in (("total_timesteps", self.total_timesteps), ("episodes", self.episodes)):
-            if number < 1:
-                raise ValueError(f"{label} must be at least 1, got {number}")
-        if self.segment is not None and self.segment < 1:
-            raise ValueError(f"segment must be at least 1 environment step, got {self.segment}")
+            _demand_whole(label, number, least=1)
+        for label, number in (("evaluation_seed", self.evaluation_seed), ("warmup", self.warmup)):
+            _demand_whole(label, number, least=0)
+        if self.segment is not None:
+            _demand_whole("segment", self.segment, least=1)
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise ValueError(f"margin must be a finite normalised score of at least 0, got {self.margin}")
         if not self.all_seeds or len(set(self.all_seeds)) != len(self.all_seeds) or min(self.all_seeds) < 0:
             raise ValueError(f"seeds must be a positive number or different integers from 0 on, got {self.seeds!r}")
-        if not self.name or "/" in self.name:
+        if not self.name or "/" in self.name or "\\" in self.name or self.name.startswith("."):
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
         for name, plan in self.searches.items():
             self._check_search(name, plan)
@@ -170,7 +179,8 @@ class Experiment:
             raise ValueError(f"a search cannot be called {name!r}: use letters, digits, - and _, and not 'dense'")
         if isinstance(plan, IMP):
             check_rewind(plan.rewind, self.total_timesteps)
-            check_densities(plan.densities or self.densities)
+            densities = check_densities(plan.densities or self.densities)
+            dense_request(densities, plan.rewind, plan.early_bird, plan.criterion, plan.scope, self.prunable)
         elif not isinstance(self.searches.get(plan.of), IMP):
             choices = ", ".join(n for n, p in self.searches.items() if isinstance(p, IMP))
             raise ValueError(
@@ -180,7 +190,7 @@ class Experiment:
     @property
     def all_seeds(self) -> tuple[int, ...]:
         """The training seeds."""
-        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds)
 
     @property
     def rewind_points(self) -> tuple[int, ...]:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.training import fresh_agent
 from rl_tickets.evaluation.returns import RandomPolicy, play
-from rl_tickets.lab.experiment import DENSE, Experiment
+from rl_tickets.lab.complaint import naming
+from rl_tickets.lab.experiment import DENSE, IMP, Experiment
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.task import Task, one_thread, ordered, watch_parent
+from rl_tickets.lab.task import Task, one_thread, ordered
+from rl_tickets.lab.workers import run_workers
 from rl_tickets.report import Summary, write_report
+from rl_tickets.search.imp import check_agent
 
-POLL = 0.5
-"""Seconds between two looks at the progress of the workers."""
 MINUTE = 60.0
 
 
@@ -40,14 +38,16 @@ def run(experiment: Experiment, *, jobs: int | None = None, out: str | Path = "r
         out: parent of the results folder, which has the experiment's name.
 
     Raises:
-        ValueError: the folder holds an experiment with other settings.
+        ValueError: an impossible setting, or the folder holds an experiment with other settings.
         RuntimeError: another run is at work in the folder, or a worker died.
+        OSError: a file could not be written; it is named.
     """
-    store = Store(Path(out) / experiment.name)
     jobs = os.cpu_count() or 1 if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    with store.locked():
+    store = Store(Path(out) / experiment.name)
+    with store.locked(), naming(store.folder):
+        store.sweep()
         experiment = begin(experiment, store)
         tasks = unfinished(experiment, store)
         if tasks:
@@ -61,8 +61,17 @@ def run(experiment: Experiment, *, jobs: int | None = None, out: str | Path = "r
 def begin(experiment: Experiment, store: Store) -> Experiment:
     """Fills in the default segment, and writes or checks the settings."""
     with one_thread():
-        model = experiment.make_model(experiment.all_seeds[0])
+        model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
         agent = _describe(model)
+        for plan in experiment.searches.values():
+            if isinstance(plan, IMP):
+                check_agent(
+                    model,
+                    plan.densities or experiment.densities,
+                    prunable=experiment.prunable,
+                    rewind=plan.rewind,
+                    keep_last=plan.keep_last,
+                )
         random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
         episodes = max(experiment.episodes, 20)
         played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
@@ -112,47 +121,14 @@ def unfinished(experiment: Experiment, store: Store) -> list[Task]:
     ]
 
 
-def _run_here(tasks: list[Task], tell: Any) -> None:
+def _run_here(tasks: list[Task], tell: Callable[[], None]) -> None:
     for task in tasks:
-        task.run()
+        task.run(tell)
         tell()
 
 
-def run_workers(tasks: list[Task], jobs: int, tell: Any) -> None:
-    waiting = list(tasks)
-    running: dict[Future[None], Task] = {}
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=watch_parent)
-    try:
-        while waiting or running:
-            blocked = {(t.search, t.seed) for t in (*waiting, *running.values())}
-            for task in list(waiting):
-                if len(running) < jobs and not any((need, task.seed) in blocked for need in task.needs):
-                    waiting.remove(task)
-                    running[pool.submit(_run_pickled, cloudpickle.dumps(task))] = task
-            done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
-            tell()
-            for future in done:
-                running.pop(future)
-                future.result()
-    except BrokenProcessPool:
-        raise RuntimeError(
-            "a worker process died: killed for memory perhaps, or the script lacks `if __name__ == '__main__':`; "
-            "what is finished is kept, run again to go on"
-        ) from None
-    finally:
-        # Workers in the middle of a level lose at most a segment; waiting for them could take minutes.
-        for process in list((pool._processes or {}).values()):
-            if waiting or running:
-                process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_pickled(task: bytes) -> None:
-    cloudpickle.loads(task).run()
-
-
 @contextmanager
-def _progress(experiment: Experiment, store: Store) -> Iterator[Any]:
+def _progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None]]:
     """A progress bar in levels with the time left; a line a minute where there is no terminal."""
     console = Console()
     names = [DENSE, *experiment.searches]
@@ -166,14 +142,15 @@ def _progress(experiment: Experiment, store: Store) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        done = _levels_done(store)
-        shown = bar.add_task(experiment.name, total=total, completed=done)
+        done = store.levels_done()
+        shown = bar.add_task(experiment.name, total=total)
+        bar.update(shown, completed=round(done, 2))
         began = last = time.monotonic()
         first = done
 
         def tell() -> None:
             nonlocal last
-            done = _levels_done(store)
+            done = store.levels_done()
             bar.update(shown, completed=round(done, 2))
             if time.monotonic() - last > MINUTE:
                 last = time.monotonic()
@@ -186,14 +163,3 @@ def _progress(experiment: Experiment, store: Store) -> Iterator[Any]:
 
         yield tell
         tell()
-
-
-def _levels_done(store: Store) -> float:
-    """Finished levels, and the trained fractions of those at work."""
-    finished = store.finished()
-    done = float(len(finished))
-    for path in (store.folder / ".work").glob("*/*/progress"):
-        level, fraction = (*path.read_text().split(), "0", "0")[:2]
-        if (path.parts[-3], int(path.parts[-2].removeprefix("seed-")), int(level)) not in finished:
-            done += float(fraction)
-    return done

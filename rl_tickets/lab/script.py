@@ -47,9 +47,9 @@ class Flags:
             shortest = shortest_run(experiment.make_model(0))
             flags = replace(
                 self,
-                seeds=self.seeds or SMOKE_SEEDS,
-                levels=self.levels or SMOKE_LEVELS,
-                timesteps=self.timesteps or shortest,
+                seeds=SMOKE_SEEDS if self.seeds is None else self.seeds,
+                levels=SMOKE_LEVELS if self.levels is None else self.levels,
+                timesteps=shortest if self.timesteps is None else self.timesteps,
             )
         if flags.seeds is not None:
             experiment = replace(experiment, seeds=flags.seeds)

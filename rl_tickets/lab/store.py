@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from rl_tickets.tickets.ticket import Ticket
 
 GROWABLE = "seeds"
 """The one setting that may change under an existing folder: more seeds are trained, finished ones stay."""
+_HALF_WRITTEN = re.compile(r"\..+\.\d+(\.part)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,12 @@ class Store:
         finally:
             lock.release()
 
+    def sweep(self) -> None:
+        """Deletes what a killed run left half-written."""
+        for path in self.folder.rglob(".*"):
+            if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+
     def open(self, experiment: Experiment, agent: dict[str, Any], random_return: float) -> None:
         """Writes experiment.json, or checks that it still describes this experiment.
 
@@ -77,7 +86,7 @@ class Store:
             "torch_threads": 1,
         }
         if path.exists():
-            before = json.loads(path.read_text())
+            before = self._opened(path)
             self._demand_same(before["settings"], json.loads(json.dumps(settings)))
             if before["versions"] != described["versions"]:
                 warnings.warn(
@@ -88,6 +97,16 @@ class Store:
             if before["settings"][GROWABLE] == settings[GROWABLE]:
                 return
         archive.write_whole(path, (json.dumps(described, indent=1) + "\n").encode())
+
+    def _opened(self, path: Path) -> dict[str, Any]:
+        try:
+            before: dict[str, Any] = json.loads(path.read_text())
+            before["settings"][GROWABLE], before["versions"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not what an experiment wrote there; choose another --out, or delete {self.folder}"
+            ) from error
+        return before
 
     def _demand_same(self, before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> None:
         for name in sorted({*before, *now}):
@@ -132,11 +151,14 @@ class Store:
         (work / "checkpoint").unlink(missing_ok=True)
 
     def finished_level(self, search: str, seed: int, level: int) -> Trained | None:
-        """A finished level of a search at work, or None."""
+        """A finished level of a search at work; None where it is not finished, or its file was damaged since."""
         work = self.work(search, seed)
         if not (work / f"level-{level:02d}.json").exists():
             return None
-        return _trained_from(archive.read(work / f"level-{level:02d}.trained"))
+        try:
+            return _trained_from(archive.read(work / f"level-{level:02d}.trained"))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def save_checkpoint(self, search: str, seed: int, level: int, progress: Progress) -> None:
         """Keeps a level in the middle."""
@@ -150,11 +172,11 @@ class Store:
         archive.write(self.work(search, seed) / "checkpoint", tree)
 
     def checkpoint(self, search: str, seed: int, level: int) -> Progress | None:
-        """The level in the middle, if it is this one."""
-        path = self.work(search, seed) / "checkpoint"
-        if not path.exists():
+        """The level in the middle, if it is this one and its file is whole."""
+        try:
+            tree = archive.read(self.work(search, seed) / "checkpoint")
+        except (FileNotFoundError, ValueError):
             return None
-        tree = archive.read(path)
         if tree["level"] != level:
             return None
         kept = {step: TrainingState(**state) for step, state in tree["kept"].items()}
@@ -164,29 +186,33 @@ class Store:
 
     def collect(self) -> None:
         """Merges the rows of finished levels into the CSV files."""
+        at_work = [json.loads(path.read_text()) for path in sorted((self.folder / ".work").glob("*/*/level-*.json"))]
         for kind in rows.FILES:
-            merged = {_key(row): row for row in (*rows.read_csv(kind, self.folder), *self._at_work(kind))}
+            key = _key(kind)
+            fresh = (kind(**record) for content in at_work for record in content[kind.__name__])
+            merged = {key(row): row for row in (*rows.read_csv(kind, self.folder), *fresh)}
             text = rows.to_csv(kind, merged.values())
             path = self.folder / rows.FILES[kind]
             if not path.exists() or path.read_text() != text:
                 archive.write_whole(path, text.encode())
 
-    def _at_work(self, kind: type) -> Iterator[Any]:
-        for path in sorted((self.folder / ".work").glob("*/*/level-*.json")):
-            for record in json.loads(path.read_text())[kind.__name__]:
-                yield kind(**record)
-
     def finished(self) -> set[tuple[str, int, int]]:
         """(search, seed, level) of every finished level."""
         done = {(row.search, row.seed, row.level) for row in rows.read_csv(rows.LevelRow, self.folder)}
         for path in (self.folder / ".work").glob("*/*/level-*.json"):
-            done.add(
-                (
-                    path.parts[-3],
-                    int(path.parts[-2].removeprefix("seed-")),
-                    int(path.stem.removeprefix("level-")),
-                )
-            )
+            done.add((*_search_and_seed(path), int(path.stem.removeprefix("level-"))))
+        return done
+
+    def levels_done(self) -> float:
+        """Number of finished levels, with the trained fractions of those at work."""
+        finished = self.finished()
+        done = float(len(finished))
+        for path in (self.folder / ".work").glob("*/*/progress"):
+            try:
+                level, fraction = path.read_text().split()
+                done += float(fraction) if (*_search_and_seed(path), int(level)) not in finished else 0.0
+            except (OSError, ValueError):
+                continue  # Half-written, or just deleted.
         return done
 
     def clean(self, experiment: Experiment) -> None:
@@ -202,13 +228,16 @@ class Store:
             shutil.rmtree(work)
 
 
-def _key(row: Any) -> tuple[Any, ...]:
+def _key(kind: type) -> Callable[[Any], Any]:
     """What tells two rows of one kind apart, whatever they measured."""
-    return tuple(
-        getattr(row, name)
-        for name in ("search", "seed", "level", "episode", "position", "timesteps", "step", "other_step")
-        if hasattr(row, name) and not (name == "timesteps" and isinstance(row, rows.LevelRow))
-    )
+    identity = ("search", "seed", "level", "episode", "position", "timesteps", "step", "other_step")
+    names = {field.name for field in dataclasses.fields(kind)}
+    return attrgetter(*(n for n in identity if n in names and (n, kind) != ("timesteps", rows.LevelRow)))
+
+
+def _search_and_seed(path: Path) -> tuple[str, int]:
+    """Of a file directly in a folder of `.work`."""
+    return path.parts[-3], int(path.parts[-2].removeprefix("seed-"))
 
 
 def versions() -> dict[str, str]:

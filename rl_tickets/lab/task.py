@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
+from rl_tickets.agents.rewind import RewindWarning
 from rl_tickets.agents.training import Trained, Trainer, Training
 from rl_tickets.evaluation.returns import play
+from rl_tickets.lab.complaint import naming
 from rl_tickets.lab.experiment import DENSE, IMP, Experiment, Spoiled
 from rl_tickets.lab.store import Store
 from rl_tickets.report import rows, write_level
@@ -43,22 +46,23 @@ class Task:
         return (DENSE, plan.of) if isinstance(plan, Spoiled) else (DENSE,)
 
     @property
-    def progress_file(self) -> Any:
+    def progress_file(self) -> Path:
         """Where the task writes how many environment steps it has trained."""
         return self.store.work(self.search, self.seed) / "progress"
 
-    def run(self) -> None:
-        """Trains what is not finished yet."""
-        with one_thread():
+    def run(self, tell: Callable[[], None] | None = None) -> None:
+        """Trains what is not finished yet; `tell` is called about once a second."""
+        with one_thread(), warnings.catch_warnings():
+            if (self.search, self.seed) != (DENSE, self.experiment.all_seeds[0]):
+                # The first dense run reaches all rewind points, so that it warns for all runs.
+                warnings.simplefilter("ignore", RewindWarning)
             if self.search == DENSE:
-                self._answer(
-                    Training(0, keep_at=self.experiment.rewind_points, prunable=self.experiment.prunable),
-                    None,
-                )
-                return
-            self._drive()
+                points = self.experiment.rewind_points
+                self._answer(Training(0, keep_at=points, prunable=self.experiment.prunable), None, tell)
+            else:
+                self._drive(tell)
 
-    def _drive(self) -> None:
+    def _drive(self, tell: Callable[[], None] | None) -> None:
         experiment = self.experiment
         plan = experiment.searches[self.search]
         tickets = (
@@ -67,14 +71,14 @@ class Task:
         search = plan.search(experiment, self.seed, tickets)
         request, before = next(search), None
         while True:
-            trained = self._answer(request, before)
+            trained = self._answer(request, before, tell)
             before = trained.mask
             try:
                 request = search.send(trained)
             except StopIteration:
                 return
 
-    def _answer(self, request: Training, before: Mask | None) -> Trained:
+    def _answer(self, request: Training, before: Mask | None, tell: Callable[[], None] | None) -> Trained:
         """The trained level: the shared dense run, one finished earlier, or a new one."""
         if self.search != DENSE and request.level == 0 and request.early_bird is None:
             dense = self.store.finished_level(DENSE, self.seed, 0)
@@ -83,9 +87,10 @@ class Task:
         finished = self.store.finished_level(self.search, self.seed, request.level)
         if finished is not None:
             return finished
-        return self._train(request, before)
+        with naming(self.store.tensorboard(self.search, self.seed, request.level)):
+            return self._train(request, before, tell)
 
-    def _train(self, request: Training, before: Mask | None) -> Trained:
+    def _train(self, request: Training, before: Mask | None, tell: Callable[[], None] | None) -> Trained:
         began = time.monotonic()
         experiment, store, level = self.experiment, self.store, request.level
         trainer = Trainer(
@@ -94,7 +99,7 @@ class Task:
             experiment.total_timesteps,
             experiment.boundaries,
             experiment.warmup,
-            partial(_callbacks, experiment, self.progress_file, level),
+            partial(_callbacks, experiment, self.progress_file, level, tell),
             self._log,
             partial(store.save_checkpoint, self.search, self.seed, level),
         )
@@ -105,7 +110,7 @@ class Task:
         path = ""
         if not isinstance(experiment.searches.get(self.search), Spoiled):
             path = str(ticket.save(store.ticket_path(self.search, self.seed, level)).relative_to(store.folder))
-        shared = {"search": self.search, "seed": self.seed, "level": level}
+        shared: dict[str, Any] = {"search": self.search, "seed": self.seed, "level": level}
         moved = 0.0 if before is None else trained.mask.kept_distance(before)
         found: list[Any] = [
             rows.LevelRow(
@@ -159,8 +164,10 @@ class Task:
         )
 
 
-def _callbacks(experiment: Experiment, progress_file: Any, level: int) -> BaseCallback:
-    callbacks: list[BaseCallback] = [_Tell(progress_file, level, experiment.total_timesteps)]
+def _callbacks(
+    experiment: Experiment, progress_file: Path, level: int, tell: Callable[[], None] | None
+) -> BaseCallback:
+    callbacks: list[BaseCallback] = [_Tell(progress_file, level, experiment.total_timesteps, tell)]
     if experiment.callback is not None:
         callbacks.append(experiment.callback())
     return CallbackList(callbacks)
@@ -169,15 +176,19 @@ def _callbacks(experiment: Experiment, progress_file: Any, level: int) -> BaseCa
 class _Tell(BaseCallback):
     """Writes about once a second how far the level is, for the progress bar."""
 
-    def __init__(self, path: Any, level: int, total: int) -> None:
+    def __init__(self, path: Path, level: int, total: int, tell: Callable[[], None] | None) -> None:
         super().__init__()
-        self._path, self._level, self._total, self._last = path, level, total, 0.0
+        self._path, self._level, self._total, self._tell = path, level, total, tell
+        self._last = 0.0
 
     def _on_rollout_start(self) -> None:
         if time.monotonic() - self._last > 1.0:
             self._last = time.monotonic()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(f"{self._level} {min(1.0, self.num_timesteps / self._total)}")
+            with suppress(OSError):  # A full disk is told where it loses something.
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(f"{self._level} {min(1.0, self.num_timesteps / self._total):.6f}\n")
+            if self._tell is not None:
+                self._tell()
 
     def _on_step(self) -> bool:
         return True
@@ -199,20 +210,3 @@ def ordered(experiment: Experiment, store: Store) -> list[Task]:
     names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
     names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
     return [Task(experiment, store, name, seed) for name in names for seed in experiment.all_seeds]
-
-
-def watch_parent() -> None:
-    """Ends this worker as soon as the process that started it is gone, however it went."""
-    import threading
-    from multiprocessing import parent_process
-    from multiprocessing.connection import wait
-
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,242 @@
+"""Controls: each differs from its ticket in exactly what it claims, and in nothing else."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from agents_matrix import BY_NAME
+from stable_baselines3.common.base_class import BaseAlgorithm
+from test_archive import same
+
+import rl_tickets as rt
+from rl_tickets.search.controls import Control
+
+CONTROLS: list[Control] = [rt.random_reinit, rt.random_mask, rt.permuted_mask, rt.permuted_weights]
+AGENTS = ["ppo", "dqn", "ppo_images", "sac_images_shared"]
+ALIASES = {"ppo": 0, "dqn": 3, "ppo_images": 8, "sac_images_shared": 14}
+"""Names in the policy's state_dict that repeat a prunable weight or are its target twin."""
+
+
+@cache
+def tickets(agent: str) -> tuple[rt.Ticket, ...]:
+    """Tickets of densities 1, 0.5 and 0.2, found by training, with the state of a rewind point after initialisation."""
+    case = BY_NAME[agent]
+    levels = rt.find_tickets(
+        case.make,
+        total_timesteps=case.total,
+        densities=(1.0, 0.5, 0.2) if agent == "ppo" else (1.0, 0.5),
+        rewind=rt.Rewind(at=case.at, replay_buffer=False),
+        seed=3,
+    )
+    return tuple(level.ticket for level in levels)
+
+
+def spoil(control: Control, agent: str, *, seed: int = 0, level: int = 1) -> rt.Ticket:
+    return control(tickets(agent)[level], BY_NAME[agent].make, seed=seed)
+
+
+def by_hand(mask: torch.Tensor, weights: torch.Tensor) -> rt.Ticket:
+    return rt.Ticket(rt.Mask({"w": mask}), {"w": weights})
+
+
+def moved(one: rt.Ticket, two: rt.Ticket) -> set[str]:
+    """Names of the weights that differ."""
+    assert list(one.weights) == list(two.weights)
+    assert all(one.weights[name].shape == two.weights[name].shape for name in one.weights)
+    return {name for name in one.weights if not torch.equal(one.weights[name], two.weights[name])}
+
+
+# --- what all of them owe --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_says_what_it_is_and_keeps_all_state_but_the_moments(control: Control, agent: str) -> None:
+    ticket = tickets(agent)[1]
+    before = ticket.digest
+    spoilt = spoil(control, agent, seed=11)
+    assert ticket.digest == before, "the ticket itself stays as it is"
+    assert "control" not in ticket.provenance
+    assert ticket.state["optimizers"] is not None
+    assert same(dict(spoilt.state), {**ticket.state, "optimizers": None})
+    said = {"control": control.__name__, "control_seed": 11, "of": before}
+    assert same(dict(spoilt.provenance), {**ticket.provenance, **said})
+    assert spoilt.digest != before
+    assert spoilt.mask.kept == ticket.mask.kept
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_same_seed_spoils_alike_and_another_otherwise(control: Control) -> None:
+    digests = [spoil(control, "ppo", seed=seed).digest for seed in (5, 5, 6)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("control", CONTROLS[1:])
+def test_controls_that_make_no_agent_leave_the_global_generators_alone(control: Control) -> None:
+    before = torch.get_rng_state()
+    control(tickets("ppo")[1], seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_planted_control_starts_at_its_weights_under_its_mask(control: Control, agent: str) -> None:
+    spoilt = spoil(control, agent)
+    model = spoilt.plant(BY_NAME[agent].make(8))
+    copies = spoilt.state["copies"]
+    for name, weight in model.policy.state_dict().items():
+        origin = copies.get(name, name)
+        kept = spoilt.mask[origin] if origin in spoilt.mask else torch.ones(weight.shape, dtype=torch.bool)
+        assert torch.equal(weight, spoilt.weights[name] * kept), name
+
+
+# --- permuted weights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_permuted_weights_move_kept_weights_within_layers_and_copies_follow(agent: str) -> None:
+    ticket, spoilt = tickets(agent)[1], spoil(rt.permuted_weights, agent)
+    copies = ticket.state["copies"]
+    followers = {copy: origin for copy, origin in copies.items() if origin in ticket.mask}
+    assert len(followers) == ALIASES[agent], sorted(copies)
+    assert spoilt.mask == ticket.mask
+    assert moved(ticket, spoilt) == {*ticket.mask, *followers}
+    for name, kept in ticket.mask.items():
+        group = [name, *(follower for follower, origin in followers.items() if origin == name)]
+        # Values that stood in one place before stand in one place after, whichever that is.
+        before, after = (torch.stack([spoiled.weights[n][kept] for n in group]) for spoiled in (ticket, spoilt))
+        pairs = (torch.unique(values, dim=1, return_counts=True) for values in (before, after))
+        assert all(map(torch.equal, *pairs))
+        for member in group:
+            assert torch.equal(ticket.weights[member][~kept], spoilt.weights[member][~kept])
+
+
+def test_the_case_has_target_twins_that_lag_behind_their_origins() -> None:
+    ticket = tickets("dqn")[1]
+    twins = ticket.state["copies"].items()
+    assert not any(torch.equal(ticket.weights[twin], ticket.weights[origin]) for twin, origin in twins)
+
+
+def test_permuted_weights_of_a_dense_ticket_permute_whole_layers() -> None:
+    ticket = tickets("ppo")[0]
+    assert moved(ticket, rt.permuted_weights(ticket, seed=0)) == set(ticket.mask)
+
+
+def test_permuted_weights_need_two_different_weights_in_a_layer() -> None:
+    sentence = "permuted_weights changed nothing: no layer of this ticket keeps two different weights"
+    alone = by_hand(torch.tensor([True, False]), torch.tensor([1.0, 2.0]))
+    alike = by_hand(torch.tensor([True, True, False]), torch.tensor([1.0, 1.0, 2.0]))
+    for ticket in (alone, alike):
+        with pytest.raises(ValueError, match=sentence):
+            rt.permuted_weights(ticket, seed=0)
+
+
+# --- permuted and random masks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_permuted_mask_keeps_weights_and_layer_densities(agent: str) -> None:
+    ticket, spoilt = tickets(agent)[1], spoil(rt.permuted_mask, agent)
+    assert moved(ticket, spoilt) == set()
+    assert spoilt.mask.layers == ticket.mask.layers
+    assert list(spoilt.mask) == list(ticket.mask)
+    chance = sum(2 * c.kept * (1 - c.density) for c in ticket.mask.layers.values()) / ticket.mask.total
+    assert spoilt.mask.distance(ticket.mask) == pytest.approx(chance, abs=3 / ticket.mask.total**0.5)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_random_mask_keeps_weights_and_count_but_spreads_them_evenly(agent: str) -> None:
+    ticket, spoilt = tickets(agent)[1], spoil(rt.random_mask, agent)
+    assert moved(ticket, spoilt) == set()
+    assert spoilt.mask.kept == ticket.mask.kept
+    assert spoilt.mask.layers != ticket.mask.layers
+    for count in spoilt.mask.layers.values():
+        assert count.density == pytest.approx(ticket.density, abs=3 * 0.5 / count.total**0.5)
+    assert spoilt.mask.distance(ticket.mask) == pytest.approx(
+        spoilt.mask.chance_distance(ticket.mask), abs=3 / ticket.mask.total**0.5
+    )
+
+
+def test_a_layer_of_a_random_mask_keeps_as_many_as_chance_gives_it() -> None:
+    """Hypergeometric counts, in mean and in spread: no layer has a budget of its own."""
+    ticket = tickets("ppo")[1]
+    masks = [rt.random_mask(ticket, seed=seed).mask for seed in range(60)]
+    total, density = ticket.mask.total, ticket.density
+    for name, count in ticket.mask.layers.items():
+        kept = torch.tensor([float(mask.layers[name].kept) for mask in masks])
+        spread = (count.total * density * (1 - density) * (total - count.total) / (total - 1)) ** 0.5
+        assert float(kept.mean()) == pytest.approx(count.total * density, abs=4 * spread / 60**0.5)
+        assert float(kept.std()) == pytest.approx(spread, rel=0.4)
+
+
+def test_random_masks_of_one_search_nest() -> None:
+    masks = [spoil(rt.random_mask, "ppo", level=level).mask for level in (1, 2)]
+    assert all(later.is_within(earlier) for earlier, later in pairwise(masks))
+    assert masks[1].density == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("draw", range(20))
+def test_a_mask_of_two_weights_is_spoiled_into_the_only_other_one(draw: int) -> None:
+    ticket = by_hand(torch.tensor([True, False]), torch.tensor([1.0, 2.0]))
+    for control in (rt.permuted_mask, rt.random_mask):
+        assert control(ticket, seed=draw).mask["w"].tolist() == [False, True]
+
+
+def test_dense_tickets_have_no_other_mask() -> None:
+    ticket = tickets("ppo")[0]
+    with pytest.raises(ValueError, match="permuted_mask changed nothing: every layer of this ticket is full or empty"):
+        rt.permuted_mask(ticket, seed=0)
+    with pytest.raises(ValueError, match="random_mask changed nothing: a dense ticket has only one mask"):
+        rt.random_mask(ticket, seed=0)
+
+
+# --- random re-initialisation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_random_reinit_has_the_mask_and_the_weights_of_a_fresh_agent(agent: str) -> None:
+    ticket = tickets(agent)[1]
+    made: list[int] = []
+
+    def make(seed: int) -> BaseAlgorithm:
+        made.append(seed)
+        return BY_NAME[agent].make(seed)
+
+    spoilt = rt.random_reinit(ticket, make, seed=2)
+    assert spoilt.mask == ticket.mask
+    assert set(ticket.mask) <= moved(ticket, spoilt)
+    assert len(made) == 1
+    fresh = BY_NAME[agent].make(made[0]).policy.state_dict()
+    assert all(torch.equal(spoilt.weights[name], fresh[name]) for name in fresh)
+    assert made[0] not in (2, ticket.provenance["seed"])
+
+
+def test_random_reinit_works_on_a_dense_ticket_and_closes_its_environment() -> None:
+    closed: list[bool] = []
+
+    def make(seed: int) -> BaseAlgorithm:
+        model = BY_NAME["ppo"].make(seed)
+        env: Any = model.get_env()
+        close: Callable[[], None] = env.close
+
+        def seen() -> None:
+            closed.append(True)
+            close()
+
+        env.close = seen
+        return model
+
+    ticket = tickets("ppo")[0]
+    assert set(ticket.mask) <= moved(ticket, rt.random_reinit(ticket, make, seed=0))
+    assert closed == [True]
+
+
+def test_random_reinit_needs_an_agent_that_heeds_its_seed() -> None:
+    (dense,) = rt.find_tickets(BY_NAME["ppo"].make, total_timesteps=16, densities=(1.0,), seed=3)
+    with pytest.raises(ValueError, match=r"random_reinit left '.*' as it was: make_model\(seed\) ignores its seed"):
+        rt.random_reinit(dense.ticket, lambda seed: BY_NAME["ppo"].make(3), seed=0)
+    with pytest.raises(TypeError, match="random_reinit needs make_model, whose fresh agent gives the new weights"):
+        rt.random_reinit(dense.ticket, seed=0)

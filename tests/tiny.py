@@ -1,0 +1,132 @@
+"""Experiments of a few seconds, and how tests start, kill and compare them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+import rl_tickets as rt
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_env() -> gym.Env[Any, Any]:
+    return gym.make("CartPole-v1")
+
+
+def make_ppo(seed: int, **changes: Any) -> PPO:
+    env = VecNormalize(DummyVecEnv([lambda: Monitor(make_env())]))
+    settings = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [16]}, **changes}
+    return PPO("MlpPolicy", env, seed=seed, device="cpu", **settings)
+
+
+def make_dqn(seed: int) -> DQN:
+    settings: dict[str, Any] = {"learning_starts": 20, "batch_size": 16, "buffer_size": 100, "train_freq": 4}
+    return DQN("MlpPolicy", make_env(), policy_kwargs={"net_arch": [16]}, seed=seed, device="cpu", **settings)
+
+
+PPO_EXPERIMENT = rt.Experiment(
+    name="tiny",
+    make_model=make_ppo,
+    make_env=make_env,
+    total_timesteps=160,
+    densities=(1.0, 0.5, 0.2),
+    seeds=2,
+    searches={
+        "imp": rt.IMP(),
+        "late": rt.IMP(rewind=rt.Rewind(at=64)),
+        "random_reinit": rt.Spoiled(rt.random_reinit),
+        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=32, window=1, threshold=0.9)),
+    },
+    episodes=3,
+    segment=64,
+)
+
+DQN_EXPERIMENT = replace(
+    PPO_EXPERIMENT,
+    make_model=make_dqn,
+    searches={"late": rt.IMP(rewind=rt.Rewind(at=60)), "permuted": rt.Spoiled(rt.permuted_weights, of="late")},
+    segment=50,
+    warmup=20,
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a results folder that must not differ between two runs."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    volatile = ("timings.csv", ".lock")
+    return {name: file for name, file in files.items() if name not in volatile and not name.startswith("tensorboard")}
+
+
+def assert_same(folder: Path, reference: Path) -> None:
+    """The same files with the same bytes; the names of those that differ otherwise."""
+    ours, theirs = contents(folder), contents(reference)
+    assert sorted(ours) == sorted(theirs)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def forked(act: Callable[[], object], kill_after: float | None = None) -> int | None:
+    """Exit status of a child process that shares what is imported here; killed after some seconds, if given."""
+    child = multiprocessing.get_context("fork").Process(target=act)
+    child.start()
+    child.join(kill_after)
+    if child.is_alive():
+        child.kill()
+    child.join()
+    status = child.exitcode
+    child.close()
+    return status
+
+
+def start(script: Path, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+    """Runs a script as a user would, in a session of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200", **more.pop("env", {})}
+    return subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+        cwd=ROOT,
+        **more,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a script."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 120) -> None:
+    """Waits until something has happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def session(leader: int) -> list[int]:
+    """Processes of a session that are alive (zombies are not)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
