@@ -24,9 +24,10 @@ from torch.nn.utils import prune as torch_prune
 
 import rl_tickets as rt
 from rl_tickets.agents.anatomy import network_of, prunable_weights
-from rl_tickets.lab.run import begin, run_workers, unfinished
+from rl_tickets.lab.run import begin, unfinished
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.workers import run_workers
 from rl_tickets.tickets.archive import write_whole
 from rl_tickets.tickets.pruning import prune
 

@@ -160,6 +160,7 @@ def test_a_random_mask_keeps_weights_and_count_but_spreads_them_evenly(agent: st
     )
 
 
+@pytest.mark.filterwarnings("ignore::rl_tickets.LayerCollapseWarning")
 def test_a_layer_of_a_random_mask_keeps_as_many_as_chance_gives_it() -> None:
     """Hypergeometric counts, in mean and in spread: no layer has a budget of its own."""
     ticket = tickets("ppo")[1]

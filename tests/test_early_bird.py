@@ -116,10 +116,13 @@ def test_fine_tuning_after_an_early_bird_trains_as_long_as_rewinding_would() -> 
     assert [level.timesteps for level in tuned] == [144, 144]
 
 
-def test_a_resumed_early_bird_level_equals_an_uninterrupted_one() -> None:
-    request = Training(0, early_bird=rt.EarlyBird(density=0.3, every=32, window=2, threshold=0.2), keep_at=(32,))
+@pytest.mark.parametrize(("threshold", "timesteps"), [(0.03, 97), (0.01, 384)])
+def test_a_resumed_early_bird_level_equals_an_uninterrupted_one(threshold: float, timesteps: int) -> None:
+    bird = rt.EarlyBird(density=0.3, every=32, window=2, threshold=threshold)
+    request = Training(0, early_bird=bird, keep_at=(32,))
     model, result, saved = trained(CASE, request, boundaries=(0, 32, 96))
-    assert saved
+    assert len(saved) == 2
+    assert result.timesteps == timesteps
     for progress in saved:
         again, other, _ = trained(CASE, request, resume=progress, boundaries=(0, 32, 96))
         assert differing(tensors(again), tensors(model)) == []

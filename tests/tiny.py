@@ -9,15 +9,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rl_tickets as rt
+from rl_tickets.report.rows import LevelRow, read_csv
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,17 +80,48 @@ def assert_same(folder: Path, reference: Path) -> None:
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def forked(act: Callable[[], object], kill_after: float | None = None) -> int | None:
-    """Exit status of a child process that shares what is imported here; killed after some seconds, if given."""
+def forked(act: Callable[[], object], kill_when: Callable[[], object] = lambda: False) -> int | None:
+    """Exit status of a child process that shares what is imported here; killed once something has happened."""
     child = multiprocessing.get_context("fork").Process(target=act)
     child.start()
-    child.join(kill_after)
+    while child.is_alive() and not kill_when():
+        child.join(0.02)
     if child.is_alive():
         child.kill()
     child.join()
     status = child.exitcode
     child.close()
     return status
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Whether so many seconds have passed since now."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+class Count(BaseCallback):
+    """Appends a byte to a file for every environment step trained, in whichever process."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def _on_step(self) -> bool:
+        with self._path.open("ab", buffering=0) as file:
+            file.write(b".")
+        return True
+
+
+def counted(experiment: rt.Experiment, path: Path) -> rt.Experiment:
+    """The experiment with its environment steps counted in a file."""
+    path.touch()
+    return replace(experiment, callback=partial(Count, path))
+
+
+def trained_steps(folder: Path) -> int:
+    """Environment steps that the levels of a results folder took."""
+    return sum(row.timesteps for row in read_csv(LevelRow, folder))
 
 
 def start(script: Path, *arguments: object, **more: Any) -> subprocess.Popen[str]:

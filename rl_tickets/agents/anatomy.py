@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 from torch.optim import Optimizer
 
@@ -172,10 +173,15 @@ def _network_in(name: str) -> str:
     return "shared"
 
 
+def rollout_steps(model: BaseAlgorithm) -> int:
+    """Environment steps between two updates of an on-policy agent; one step of every environment for others."""
+    steps = model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1
+    return steps * model.n_envs
+
+
 def shortest_run(model: BaseAlgorithm) -> int:
     """Environment steps after which an agent has surely begun a second rollout and taken gradient steps."""
-    rollout = int(getattr(model, "n_steps", 1)) * model.n_envs
-    return max(2 * rollout, int(getattr(model, "learning_starts", 0)) + 200)
+    return max(2 * rollout_steps(model), int(getattr(model, "learning_starts", 0)) + 200)
 
 
 def environment_name(model: Any) -> str:

@@ -68,6 +68,7 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
                 check_agent(
                     model,
                     plan.densities or experiment.densities,
+                    total_timesteps=experiment.total_timesteps,
                     prunable=experiment.prunable,
                     rewind=plan.rewind,
                     keep_last=plan.keep_last,

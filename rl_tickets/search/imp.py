@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.anatomy import network_of
+from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.early_bird import EarlyBird
 from rl_tickets.agents.rewind import FineTuning, Rewind
 from rl_tickets.agents.state import TrainingState
@@ -135,11 +135,18 @@ def check_agent(
     model: BaseAlgorithm,
     densities: Sequence[float],
     *,
+    total_timesteps: int,
     prunable: Prunable | None = None,
     rewind: Rewind | None = None,
     keep_last: bool = True,
 ) -> None:
     """Raises ValueError at once for what would fail only after a level or more of this agent."""
+    rollout = rollout_steps(model)
+    if rewind is not None and -(-rewind.at // rollout) * rollout >= total_timesteps:
+        raise ValueError(
+            f"rewind point {rewind.at} is beyond the last rollout, of {rollout} environment steps, that starts within "
+            f"the budget of {total_timesteps}; choose an earlier one"
+        )
     total, layers = (mask := Mask.dense(model, prunable)).total, len(mask)
     for density in check_densities(densities):
         if keep_last and kept_count(density, total) < layers:

@@ -100,7 +100,14 @@ def find_tickets(
     request = next(search)
     # Made here, not at the first level, so that errors come at once.
     first = [fresh_agent(make_model, seed)]
-    check_agent(first[0], densities, prunable=prunable, rewind=rewind, keep_last=keep_last)
+    check_agent(
+        first[0],
+        densities,
+        total_timesteps=total_timesteps,
+        prunable=prunable,
+        rewind=rewind,
+        keep_last=keep_last,
+    )
     boundaries = (0, rewind.at) if rewind.at else (0,)
     trainer = Trainer(
         lambda seed: first.pop() if first else make_model(seed), seed, total_timesteps, boundaries, warmup, callback
