@@ -4,6 +4,7 @@ Each differs from its ticket in exactly what it claims, and checks that it does.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from rl_tickets.agents.training import MakeModel
 from rl_tickets.tickets.criteria import random_scores
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
 from rl_tickets.tickets.ticket import Ticket
 
 Control = Callable[..., Ticket]
@@ -41,9 +42,8 @@ def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: 
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.policy.state_dict().items()}
     if (env := model.get_env()) is not None:
         env.close()
-    for name in ticket.mask:
-        if torch.equal(weights[name], ticket.weights[name]):
-            raise ValueError(f"random_reinit left {name!r} as it was: make_model(seed) ignores its seed")
+    if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
+        raise ValueError("random_reinit left all weights as they were: make_model(seed) ignores its seed")
     return _spoiled(ticket, "random_reinit", seed, weights=weights)
 
 
@@ -92,14 +92,18 @@ def _shuffled(kept: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def random_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
     """The same weights and number of kept weights, drawn over all layers alike: layer densities are not kept.
 
-    Tickets of one search give nested masks. Raises ValueError for a dense ticket, which has only one mask.
+    A layer that the draw would empty keeps one weight, as far as there are enough. Tickets of one search give nested masks. Raises ValueError for a dense ticket, which has only one mask.
     """
     if ticket.mask.kept == ticket.mask.total:
         raise ValueError("random_mask changed nothing: a dense ticket has only one mask")
     weights = {name: ticket.weights[name] for name in ticket.mask}
     for attempt in range(TRIES):
         criterion = partial(random_scores, seed=seed + attempt)
-        mask = prune(weights, ticket.density, criterion=criterion, start=weights).mask
+        enough = ticket.mask.kept >= len(ticket.mask)
+        with warnings.catch_warnings():
+            # A random draw empties small layers now and then; that is no news about the agent.
+            warnings.simplefilter("ignore", LayerCollapseWarning)
+            mask = prune(weights, ticket.density, criterion=criterion, start=weights, keep_last=enough).mask
         if mask != ticket.mask:
             assert mask.kept == ticket.mask.kept
             return _spoiled(ticket, "random_mask", seed, mask=mask)

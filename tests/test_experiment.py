@@ -1,0 +1,134 @@
+"""What an experiment may be, which levels it has, and what scaling it keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from tiny import PPO_EXPERIMENT, make_env, make_ppo
+
+import rl_tickets as rt
+from rl_tickets.lab.experiment import DENSE
+
+SEARCHES = {
+    "imp": rt.IMP(),
+    "late": rt.IMP(rewind=rt.Rewind(at=2_000), densities=(1.0, 0.1)),
+    "reinit_late": rt.Spoiled(rt.random_reinit, of="late"),
+    "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=500, after=1_000)),
+}
+experiment = partial(
+    rt.Experiment,
+    name="plan",
+    make_model=make_ppo,
+    make_env=make_env,
+    total_timesteps=10_000,
+    densities=(1.0, 0.5, 0.25, 0.1),
+    searches=SEARCHES,
+)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"densities": (1.0, 1.5)}, r"density must be in \(0, 1\], got 1.5"),
+        ({"densities": (1.0, 0.0)}, r"density must be in \(0, 1\], got 0.0"),
+        ({"densities": (0.5, 0.2)}, "must start at 1.0"),
+        ({"densities": (1.0, 0.2, 0.5)}, "must decrease strictly"),
+        ({"densities": ()}, "must start at 1.0"),
+        ({"total_timesteps": 0}, "total_timesteps must be a whole number of at least 1, got 0"),
+        ({"total_timesteps": 1e5}, "total_timesteps must be a whole number of at least 1, got 100000.0"),
+        ({"episodes": 0}, "episodes must be a whole number of at least 1, got 0"),
+        ({"segment": 0}, "segment must be a whole number of at least 1, got 0"),
+        ({"warmup": -1}, "warmup must be a whole number of at least 0, got -1"),
+        ({"evaluation_seed": -5}, "evaluation_seed must be a whole number of at least 0, got -5"),
+        ({"margin": -0.1}, "margin must be a finite normalised score of at least 0, got -0.1"),
+        ({"margin": float("nan")}, "margin must be"),
+        ({"seeds": 0}, "seeds must be a positive number or different integers"),
+        ({"seeds": (1, 1)}, r"different integers from 0 on, got \(1, 1\)"),
+        ({"seeds": (-1, 2)}, "different integers from 0 on"),
+        ({"name": ""}, "name must be a plain folder name"),
+        ({"name": "a/b"}, "name must be a plain folder name, got 'a/b'"),
+        ({"name": ".."}, "name must be a plain folder name"),
+        ({"searches": {"dense": rt.IMP()}}, "a search cannot be called 'dense'"),
+        ({"searches": {"my search": rt.IMP()}}, "cannot be called 'my search'"),
+        ({"searches": {"../x": rt.IMP()}}, "cannot be called"),
+        (
+            {"searches": {"imp": rt.IMP(rewind=rt.Rewind(at=10_000))}},
+            "rewind point 10000 is beyond the budget of 10000",
+        ),
+        ({"searches": {"imp": rt.IMP(densities=(1.0, 2.0))}}, "density must be"),
+        ({"searches": {"x": rt.Spoiled(rt.random_reinit)}}, "control 'x' spoils 'imp', which is no IMP search here"),
+        (
+            {"searches": {**SEARCHES, "x": rt.Spoiled(rt.random_mask, of="reinit_late")}},
+            "no IMP search here; choose from: imp, late, early_bird",
+        ),
+        (
+            {"searches": {"bird": rt.IMP(early_bird=rt.EarlyBird(every=100), densities=(1.0,))}},
+            "early-bird needs the density of its masks",
+        ),
+    ],
+)
+def test_an_impossible_setting_is_refused_at_once(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        experiment(**setting)
+
+
+def test_levels_are_those_a_search_trains_itself() -> None:
+    plan = experiment()
+    assert plan.levels(DENSE) == range(1)
+    assert plan.levels("imp") == range(1, 4)
+    assert plan.levels("late") == plan.levels("reinit_late") == range(1, 2)
+    assert plan.levels("early_bird") == range(4), "early-bird shortens its own dense run"
+
+
+def test_boundaries_hold_every_rewind_point_and_the_grid_of_segments() -> None:
+    assert experiment().boundaries == (0, 2_000)
+    assert experiment(segment=3_000).boundaries == (0, 2_000, 3_000, 6_000, 9_000)
+    assert experiment().rewind_points == (0, 2_000)
+
+
+def test_seeds_are_a_number_or_a_list() -> None:
+    assert experiment(seeds=3).all_seeds == (0, 1, 2)
+    assert experiment(seeds=[7, 3]).all_seeds == (7, 3)
+
+
+def test_scaling_keeps_fractions_of_the_budget() -> None:
+    scaled = experiment(warmup=500).scaled(1_000)
+    assert (scaled.total_timesteps, scaled.warmup) == (1_000, 50)
+    late, bird = scaled.searches["late"], scaled.searches["early_bird"]
+    assert isinstance(late, rt.IMP)
+    assert isinstance(bird, rt.IMP)
+    assert bird.early_bird is not None
+    assert (late.rewind.at, bird.early_bird.every, bird.early_bird.after) == (200, 50, 100)
+    assert late.densities == (1.0, 0.1)
+    assert scaled.searches["reinit_late"] == SEARCHES["reinit_late"]
+    tiny = experiment().scaled(1)
+    assert tiny.rewind_points == (0,)
+    assert experiment().scaled(10_000) == experiment()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"criterion": rt.magnitude},
+        {"scope": "layer"},
+        {"rewind": rt.Rewind(at=5)},
+        {"rewind": rt.Rewind(at=0, optimizer=False)},
+        {"rewind": rt.FineTuning(at=0)},
+        {"keep_last": False},
+        {"densities": (1.0, 0.3)},
+        {"early_bird": rt.EarlyBird(every=10)},
+    ],
+)
+def test_settings_tell_every_choice_of_a_search_apart(change: dict[str, Any]) -> None:
+    changed = experiment(searches={"imp": rt.IMP(**change)}).settings()
+    assert changed != experiment(searches={"imp": rt.IMP()}).settings()
+    assert json.loads(json.dumps(changed)) == changed
+
+
+def test_settings_do_not_change_with_what_cannot_change_results() -> None:
+    again = replace(PPO_EXPERIMENT, command="python other.py", callback=lambda: None)  # type: ignore[arg-type, return-value]
+    assert again.settings() == PPO_EXPERIMENT.settings()
