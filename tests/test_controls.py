@@ -236,7 +236,9 @@ def test_random_reinit_works_on_a_dense_ticket_and_closes_its_environment() -> N
 
 def test_random_reinit_needs_an_agent_that_heeds_its_seed() -> None:
     (dense,) = rt.find_tickets(BY_NAME["ppo"].make, total_timesteps=16, densities=(1.0,), seed=3)
-    with pytest.raises(ValueError, match=r"random_reinit left all weights as they were: make_model\(seed\) ignores its seed"):
+    with pytest.raises(
+        ValueError, match=r"random_reinit left all weights as they were: make_model\(seed\) ignores its seed"
+    ):
         rt.random_reinit(dense.ticket, lambda seed: BY_NAME["ppo"].make(3), seed=0)
     with pytest.raises(TypeError, match="random_reinit needs make_model, whose fresh agent gives the new weights"):
         rt.random_reinit(dense.ticket, seed=0)

@@ -116,3 +116,14 @@ def test_moments_of_another_kind_of_optimizer_are_refused() -> None:
         match=r"moments for 'policy.optimizer' are of another kind of optimizer than this agent's RMSprop",
     ):
         ticket_of("ppo").plant(model)
+
+
+def test_the_entropy_coefficient_of_sac_travels_with_its_moments() -> None:
+    def make_model(seed: int) -> SAC:
+        return SAC("MlpPolicy", "Pendulum-v1", learning_starts=20, policy_kwargs={"net_arch": [8]}, seed=seed)
+
+    levels = rt.find_tickets(make_model, total_timesteps=120, densities=(1.0, 0.5), rewind=rt.Rewind(at=60))
+    ticket = list(levels)[-1].ticket
+    planted = ticket.plant(make_model(seed=7))
+    assert planted.log_ent_coef.item() != make_model(seed=7).log_ent_coef.item()
+    assert planted.log_ent_coef.item() == ticket.state["tensors"]["log_ent_coef"].item()

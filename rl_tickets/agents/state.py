@@ -98,6 +98,8 @@ class TrainingState:
         loose = anatomy.loose_tensors(model)
         with torch.no_grad():
             for name, tensor in self.weights["tensors"].items():
+                if name not in loose:
+                    raise ValueError(f"there is a value for {name!r}, a tensor this {type(model).__name__} lacks")
                 loose[name].copy_(tensor)
 
     def only(self, *parts: str) -> TrainingState:
@@ -119,7 +121,7 @@ class TrainingState:
     def from_ticket(cls, ticket: Ticket) -> TrainingState:
         """The state a ticket starts from."""
         return cls(
-            weights={"modules": {"policy": dict(ticket.weights)}, "tensors": {}},
+            weights={"modules": {"policy": dict(ticket.weights)}, "tensors": dict(ticket.state.get("tensors") or {})},
             optimizers=ticket.state.get("optimizers"),
             normalizer=ticket.state.get("normalizer"),
         )

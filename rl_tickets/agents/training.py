@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from rl_tickets.agents.curve import Curve, CurvePoint
 from rl_tickets.agents.early_bird import EarlyBird, EarlyBirdCallback, Sighting
 from rl_tickets.agents.holding import hold
 from rl_tickets.agents.rewind import RewindWarning
+from rl_tickets.agents.schedules import retimed
 from rl_tickets.agents.segments import Segments
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
@@ -128,7 +128,7 @@ class Trainer:
         begin = request.start.timesteps if request.start is not None else 0
         recorder = _Recorder(self, model, request, begin, resume)
         diverged = False
-        with _learning_rate(model, begin, self.warmup, until, request.schedule_end):
+        with retimed(model, begin, self.warmup, until, request.schedule_end):
             try:
                 model.learn(
                     max(until - model.num_timesteps, 0),
@@ -192,6 +192,9 @@ class _Recorder:
     def callbacks(self) -> list[BaseCallback]:
         """The level's SB3 callbacks, the user's last."""
         wanted = {*self._trainer.boundaries, *self._request.keep_at}
+        if self._request.schedule_end is not None:
+            # Fine-tuning goes on beyond the budget, in segments of the same length.
+            wanted |= {self._request.schedule_end + step for step in self._trainer.boundaries}
         ahead = [step for step in wanted if step > self._resumed and step >= self._begin]
         found: list[BaseCallback] = [Segments(self._trainer.seed, ahead, self._at_boundary), self.curve]
         found += [self._bird] if self._bird else []
@@ -232,60 +235,6 @@ def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
             "make_model(seed) returned an agent that has already trained; it must be a fresh one each time"
         )
     return model
-
-
-def demand_learning_rate(model: BaseAlgorithm) -> None:
-    """Raises ValueError where fine-tuning would train nothing."""
-    if not model.lr_schedule(0.0):
-        raise ValueError(
-            "fine-tuning goes on at the schedule's last learning rate, which is 0 here: nothing would be trained; "
-            "use Rewind.learning_rate, or a schedule that ends above 0"
-        )
-
-
-@contextmanager
-def _learning_rate(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Any:
-    """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""
-    changed: dict[str, Any] = {}
-    if schedule_end is not None and schedule_end < until:
-        demand_learning_rate(model)
-        for name in ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule"):
-            if callable(getattr(model, name, None)):
-                changed[name] = _Held(float(getattr(model, name)(0.0)))
-    if warmup:
-        changed["lr_schedule"] = _WarmUp(changed.get("lr_schedule", model.lr_schedule), begin, warmup, until)
-    before = {name: getattr(model, name) for name in changed}
-    for name, schedule in changed.items():
-        setattr(model, name, schedule)
-    try:
-        yield
-    finally:
-        for name, schedule in before.items():
-            setattr(model, name, schedule)
-
-
-@dataclass(frozen=True)
-class _WarmUp:
-    """A learning-rate schedule that rises from 0 over its first steps."""
-
-    schedule: Callable[[float], float]
-    begin: int
-    warmup: int
-    until: int
-
-    def __call__(self, progress_remaining: float) -> float:
-        step = (1 - progress_remaining) * self.until - self.begin
-        return min(1.0, max(step, 0.0) / self.warmup) * float(self.schedule(progress_remaining))
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A schedule that stays at one value."""
-
-    value: float
-
-    def __call__(self, progress_remaining: float) -> float:
-        return self.value
 
 
 def _finite(model: BaseAlgorithm) -> bool:

@@ -92,7 +92,8 @@ def _shuffled(kept: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def random_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
     """The same weights and number of kept weights, drawn over all layers alike: layer densities are not kept.
 
-    A layer that the draw would empty keeps one weight, as far as there are enough. Tickets of one search give nested masks. Raises ValueError for a dense ticket, which has only one mask.
+    A layer that the draw would empty keeps one weight, as far as there are enough. Tickets of one search give nested
+    masks. Raises ValueError for a dense ticket, which has only one mask.
     """
     if ticket.mask.kept == ticket.mask.total:
         raise ValueError("random_mask changed nothing: a dense ticket has only one mask")

@@ -11,8 +11,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.early_bird import EarlyBird
 from rl_tickets.agents.rewind import FineTuning, Rewind
+from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Training, demand_learning_rate
+from rl_tickets.agents.training import Trained, Training
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable, kept_count
 from rl_tickets.tickets.pruning import prune
@@ -111,7 +112,12 @@ def make_ticket(mask: Mask, start: TrainingState, trained: Trained, rewind: Rewi
     return Ticket(
         mask=mask,
         weights=start.policy,
-        state={"optimizers": start.optimizers, "normalizer": start.normalizer, "copies": trained.copies},
+        state={
+            "tensors": start.weights["tensors"] if start.weights else {},
+            "optimizers": start.optimizers,
+            "normalizer": start.normalizer,
+            "copies": trained.copies,
+        },
         provenance={
             **trained.provenance,
             "rewind": {"at": rewind.at, "step": start.timesteps, "parts": list(rewind.parts)},

@@ -1,0 +1,260 @@
+"""An experiment on disk: rows, tickets and event files that fit together, refused changes, survived divergence."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
+
+import rl_tickets as rt
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.store import Store
+from rl_tickets.report.rows import EpisodeRow, LayerRow, LevelRow, TimingRow, read_csv
+
+ALL = replace(
+    PPO_EXPERIMENT,
+    searches={
+        **PPO_EXPERIMENT.searches,
+        "random_mask": rt.Spoiled(rt.random_mask),
+        "permuted_mask": rt.Spoiled(rt.permuted_mask, of="late"),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parent of the results of a whole experiment; run in this process, where a warning is an error."""
+    out = tmp_path_factory.mktemp("lab")
+    rt.run(ALL, jobs=1, out=out)
+    return out
+
+
+@pytest.fixture
+def copied(out: Path, tmp_path: Path) -> Path:
+    """The same in a place of its own."""
+    shutil.copytree(out / "tiny", tmp_path / "tiny")
+    return tmp_path
+
+
+def ticket(folder: Path, search: str, level: int, seed: int = 0) -> rt.Ticket:
+    return rt.Ticket.load(Store(folder).ticket_path(search, seed, level))
+
+
+def test_every_level_is_there_once_with_its_rows(out: Path) -> None:
+    folder = out / "tiny"
+    levels = read_csv(LevelRow, folder)
+    names = ["dense", *ALL.searches]
+    wanted = [(name, seed, level) for name in names for seed in (0, 1) for level in ALL.levels(name)]
+    assert sorted((row.search, row.seed, row.level) for row in levels) == sorted(wanted)
+    assert sorted((row.search, row.seed, row.level) for row in read_csv(TimingRow, folder)) == sorted(wanted)
+    episodes, layers = read_csv(EpisodeRow, folder), read_csv(LayerRow, folder)
+    for row in levels:
+        key = (row.search, row.seed, row.level)
+        own = [e for e in episodes if (e.search, e.seed, e.level) == key]
+        assert [e.episode for e in own] == list(range(ALL.episodes))
+        assert math.fsum(e.episode_return for e in own) / len(own) == pytest.approx(row.mean_return)
+        kept = [layer for layer in layers if (layer.search, layer.seed, layer.level) == key]
+        assert row.density == sum(layer.kept for layer in kept) / sum(layer.total for layer in kept)
+        assert not row.diverged
+
+
+def test_densities_are_exact_and_controls_have_their_tickets(out: Path) -> None:
+    levels = {(row.search, row.seed, row.level): row for row in read_csv(LevelRow, out / "tiny")}
+    total = ticket(out / "tiny", "imp", 1).mask.total
+    for (search, seed, level), row in levels.items():
+        assert abs(row.density * total - ALL.densities[level] * total) <= 0.5, "to the nearest weight"
+        if search == "random_reinit":
+            assert row.density == levels["imp", seed, level].density
+        if search == "permuted_mask":
+            assert row.density == levels["late", seed, level].density
+    layers = {(r.search, r.seed, r.level, r.layer): r.kept for r in read_csv(LayerRow, out / "tiny")}
+    for (search, seed, level, layer), kept in layers.items():
+        if search == "permuted_mask":
+            assert kept == layers["late", seed, level, layer], "each layer keeps as many as the ticket's"
+
+
+@pytest.mark.parametrize("search", ["imp", "late", "early_bird"])
+def test_masks_nest_and_weights_rewind(out: Path, search: str) -> None:
+    folder = out / "tiny"
+    dense = ticket(folder, "early_bird" if search == "early_bird" else "dense", 0)
+    sparse, sparser = ticket(folder, search, 1), ticket(folder, search, 2)
+    for name, kept in sparser.mask.items():
+        assert bool((sparse.mask[name] >= kept).all()), "what was pruned stays pruned"
+    for name in sparse.mask:
+        same = torch.equal(sparse.weights[name], dense.weights[name])
+        assert torch.equal(sparse.weights[name], sparser.weights[name]), "every level starts from the rewind point"
+        assert same == (search != "late"), "which is the initialisation, or later"
+
+
+def test_a_level_starts_where_its_search_rewinds(out: Path) -> None:
+    for row in read_csv(LevelRow, out / "tiny"):
+        late = row.search in ("late", "permuted_mask")
+        assert row.start == (64 if late else 0)
+        if row.search == "early_bird" and row.level == 0:
+            assert row.timesteps < ALL.total_timesteps
+        else:
+            assert row.start + row.timesteps == ALL.total_timesteps, "rewinding counts as trained"
+
+
+def test_the_first_ticket_trains_as_in_the_experiment(out: Path) -> None:
+    """A shipped ticket is what was measured: planted, it starts from those weights and keeps its mask in training."""
+    shipped = ticket(out / "tiny", "late", 2)
+    model = shipped.plant(make_ppo(seed=5))
+    for name, weight in model.policy.state_dict().items():
+        kept = shipped.mask.get(name, torch.ones_like(weight, dtype=torch.bool))
+        assert torch.equal(weight, shipped.weights[name] * kept)
+    model.learn(64)
+    for name, parameter in model.policy.named_parameters():
+        if name in shipped.mask:
+            assert torch.equal(parameter != 0, shipped.mask[name])
+    rows = read_csv(LevelRow, out / "tiny")
+    for row in rows:
+        if row.ticket:
+            assert rt.Ticket.load(out / "tiny" / row.ticket).density == row.density
+    assert {row.search for row in rows if not row.ticket} == {"random_reinit", "random_mask", "permuted_mask"}
+
+
+def scalars(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_event_files_hold_sb3s_tags_and_ours(out: Path) -> None:
+    folder = out / "tiny"
+    for row in read_csv(LevelRow, folder):
+        if row.seed:
+            continue
+        events = scalars(Store(folder).tensorboard(row.search, row.seed, row.level))
+        tags = set(events.Tags()["scalars"])
+        if row.timesteps > 64:
+            assert {"rollout/ep_rew_mean", "train/loss", "train/learning_rate", "time/fps"} <= tags
+            assert len(events.Scalars("train/loss")) == len({e.step for e in events.Scalars("train/loss")})
+        (density,) = events.Scalars("ticket/density")
+        (returned,) = events.Scalars("ticket/eval_return")
+        assert density.value == pytest.approx(row.density)
+        assert returned.value == pytest.approx(row.mean_return)
+        assert density.step == row.start + row.timesteps
+        kept = {tag for tag in tags if tag.startswith("ticket/layer_density/")}
+        assert len(kept) == 4
+        assert "ticket/input_mask" in events.Tags()["images"]
+
+
+def test_a_summary_run_holds_the_levels_of_each_search(out: Path) -> None:
+    for name in ALL.searches:
+        events = scalars(out / "tiny" / "tensorboard" / "summary" / name)
+        (tag,) = [tag for tag in events.Tags()["scalars"] if tag.endswith("/density")]
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx(ALL.densities, abs=2e-3)
+
+
+CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
+    ("total_timesteps = 160, now it is 192", lambda: replace(ALL, total_timesteps=192)),
+    ("densities = [1.0, 0.5, 0.2], now it is [1.0, 0.5, 0.1]", lambda: replace(ALL, densities=(1.0, 0.5, 0.1))),
+    ("episodes = 3, now it is 4", lambda: replace(ALL, episodes=4)),
+    ("seeds = [0, 1], now it is [0]", lambda: replace(ALL, seeds=1)),
+    ("margin = 0.05, now it is 0.1", lambda: replace(ALL, margin=0.1)),
+    ("agent.hyperparameters.gamma = 0.99, now it is 0.9", lambda: _agent(gamma=0.9)),
+    ("agent.schedules.lr_schedule = [0.0003, 0.0003, 0.0003], now it is [0.1", lambda: _agent(learning_rate=0.1)),
+    (
+        "agent.parameters.action_net.weight = [2, 16], now it is [2, 8]",
+        lambda: _agent(policy_kwargs={"net_arch": [8]}),
+    ),
+    ("searches.imp = 'IMP(lamp, global", lambda: _searches(imp=rt.IMP(criterion=rt.magnitude))),
+    ("searches.late = 'IMP(", lambda: _searches(late=rt.IMP(rewind=rt.Rewind(at=64, optimizer=False)))),
+    ("searches.new = None, now it is 'IMP(", lambda: _searches(new=rt.IMP())),
+]
+
+
+def _agent(**changes: Any) -> Experiment:
+    return replace(ALL, make_model=partial(make_ppo, **changes))
+
+
+def _searches(**changes: rt.IMP) -> Experiment:
+    return replace(ALL, searches={**ALL.searches, **changes})
+
+
+@pytest.mark.parametrize(("named", "change"), CHANGES)
+def test_a_changed_experiment_is_refused_and_the_change_named(
+    out: Path, named: str, change: Callable[[], Experiment]
+) -> None:
+    before = contents(out / "tiny")
+    with pytest.raises(ValueError, match=re.escape(f"holds an experiment with {named}")) as refused:
+        rt.run(change(), jobs=1, out=out)
+    assert str(out / "tiny") in str(refused.value)
+    assert str(refused.value).endswith("choose another --out, or delete the folder to start over")
+    assert contents(out / "tiny") == before
+
+
+def test_more_seeds_are_trained_and_finished_ones_stay(tmp_path: Path) -> None:
+    small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3))
+    rt.run(replace(small, seeds=1), jobs=1, out=tmp_path)
+    more = counted(replace(small, seeds=[0, 4]), tmp_path / "steps")
+    rt.run(more, jobs=1, out=tmp_path)
+    assert (tmp_path / "steps").stat().st_size == 2 * ALL.total_timesteps, "the dense run and one level of seed 4"
+    assert {row.seed for row in read_csv(LevelRow, tmp_path / "tiny")} == {0, 4}
+    rt.run(replace(small, seeds=[0, 4]), jobs=1, out=tmp_path / "at_once")
+    assert_same(tmp_path / "tiny", tmp_path / "at_once" / "tiny")
+
+
+def test_two_runs_in_one_folder(copied: Path) -> None:
+    with Store(copied / "tiny").locked(), pytest.raises(RuntimeError, match=r"another run is at work in .*tiny; wait"):
+        rt.run(ALL, jobs=1, out=copied)
+    assert (copied / "tiny" / ".lock").exists()
+    rt.run(ALL, jobs=1, out=copied)  # A lock file left over locks nothing.
+
+
+def test_an_impossible_number_of_jobs_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        rt.run(ALL, jobs=0, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_description_is_named(copied: Path) -> None:
+    (copied / "tiny" / "experiment.json").write_text("{")
+    with pytest.raises(ValueError, match=r"experiment\.json is not what an experiment wrote there; choose another"):
+        rt.run(ALL, jobs=1, out=copied)
+
+
+def test_other_versions_are_told(copied: Path) -> None:
+    path = copied / "tiny" / "experiment.json"
+    described = json.loads(path.read_text())
+    described["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(described))
+    with pytest.warns(UserWarning, match="results may differ in the last bit"):
+        rt.run(ALL, jobs=1, out=copied)
+
+
+@pytest.mark.parametrize("rate", [1e9, math.nan])
+def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path, rate: float) -> None:
+    wild = replace(
+        ALL,
+        make_model=partial(make_ppo, learning_rate=lambda _: rate),
+        searches={"imp": rt.IMP(), "late": rt.IMP(rewind=rt.Rewind(at=64)), "reinit": rt.Spoiled(rt.random_reinit)},
+        seeds=1,
+    )
+    rt.run(wild, jobs=1, out=tmp_path)
+    rows = read_csv(LevelRow, tmp_path / "tiny")
+    assert len(rows) == 7
+    assert all(row.diverged for row in rows)
+    assert all(math.isfinite(row.mean_return) for row in rows)
+    assert {row.level: row.density for row in rows}[1] == pytest.approx(0.5)
+    assert not (tmp_path / "tiny" / ".work").exists()
+
+
+def test_the_move_of_a_rewind_point_is_told_once(tmp_path: Path) -> None:
+    inside = replace(ALL, searches={"imp": rt.IMP(rewind=rt.Rewind(at=40))}, densities=(1.0, 0.5))
+    with pytest.warns(rt.RewindWarning, match="rewind point 40 lies inside a rollout") as told:
+        rt.run(inside, jobs=1, out=tmp_path)
+    assert len(told) == 1
+    assert {row.start for row in read_csv(LevelRow, tmp_path / "tiny") if row.search == "imp"} == {64}
