@@ -10,7 +10,7 @@ from rl_tickets.lab.script import main
 experiment = replace(
     cartpole.scaled(30_000),
     name="criteria_cartpole",
-    densities=rt.geometric(keep=0.35, levels=5),
+    densities=rt.geometric(keep=0.3, levels=4),
     seeds=5,
     searches={
         "lamp": rt.IMP(criterion=rt.lamp),

@@ -8,7 +8,7 @@ import rl_tickets as rt
 from rl_tickets.lab.script import main
 
 experiment = replace(
-    lunarlander.scaled(100_000),
+    lunarlander.scaled(80_000),
     name="criteria_lunarlander",
     densities=rt.geometric(keep=0.3, levels=3),
     seeds=5,
@@ -17,6 +17,7 @@ experiment = replace(
         "magnitude": rt.IMP(criterion=rt.magnitude),
     },
     episodes=20,
+    segment=100_000,
 )
 
 if __name__ == "__main__":
