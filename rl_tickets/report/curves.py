@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from . import style
 from .results import DENSE
@@ -12,6 +14,7 @@ from .style import DENSE_LOOK
 from .text import plain
 
 SHOWN_LEVELS = 5
+GRID = 40
 
 
 def learning_curves(rows: Sequence[CurveRow], densities: Mapping[tuple[str, int], float] | None = None) -> Figure:
@@ -49,13 +52,17 @@ def learning_curves(rows: Sequence[CurveRow], densities: Mapping[tuple[str, int]
 _DENSE_LABEL = "1 (dense)"
 
 
-def _mean_curve(rows: Sequence[CurveRow], search: str, level: int) -> tuple[list[int], list[float]]:
-    stretches: dict[int, list[float]] = {}
+def _mean_curve(rows: Sequence[CurveRow], search: str, level: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over the seeds, each interpolated to the same steps: stretches of different seeds end at different ones."""
+    seeds: dict[int, list[tuple[int, float]]] = {}
     for row in rows:
         if (row.search, row.level) == (search, level):
-            stretches.setdefault(row.timesteps, []).append(row.mean_return)
-    steps = sorted(stretches)
-    return steps, [math.fsum(stretches[step]) / len(stretches[step]) for step in steps]
+            seeds.setdefault(row.seed, []).append((row.timesteps, row.mean_return))
+    curves = [np.array(sorted(points), dtype=np.float64).T for points in seeds.values()]
+    if not curves:
+        return np.empty(0), np.empty(0)
+    grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), GRID)
+    return grid, np.mean([np.interp(grid, steps, returns) for steps, returns in curves], axis=0)
 
 
 def _shades(

@@ -119,14 +119,15 @@ def legend(figure: Figure, axes: Axes, heading: str = "") -> None:
 
 def density_axis(axes: Axes, densities: Iterable[float], *, vertical: bool = False) -> None:
     """A log axis that runs from dense to sparse, with densities that were measured as its labels."""
-    places = spread(sorted({1.0, *densities}, reverse=True), 12 if not vertical else 9)
+    measured = sorted({1.0, *densities}, reverse=True)
+    places = spread(measured, 12 if not vertical else 9)
     axis = axes.yaxis if vertical else axes.xaxis
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     axis.set_major_locator(FixedLocator(places))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value, digits=2)))
     if not vertical:
-        axes.set_xlim(1.06, min(places) / 1.06)
+        axes.set_xlim(1.06, measured[-1] / 1.06)
 
 
 def spread(densities: Sequence[float], most: int) -> list[float]:
