@@ -16,7 +16,7 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	touch $(VENV)/runtime $@
 
 demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under 8 minutes on 2 cores
-	$(BIN)/python scripts/cartpole.py --seeds 3 --levels 8 --timesteps 25000 --out $(DEMO)
+	$(BIN)/python scripts/cartpole.py --seeds 3 --levels 8 --timesteps 20000 --out $(DEMO)
 
 test: $(VENV)/dev  ## every test
 	$(BIN)/pytest -n 2

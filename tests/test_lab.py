@@ -165,7 +165,7 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
     ("seeds = [0, 1], now it is [0]", lambda: replace(ALL, seeds=1)),
     ("margin = 0.05, now it is 0.1", lambda: replace(ALL, margin=0.1)),
     ("agent.hyperparameters.gamma = 0.99, now it is 0.9", lambda: _agent(gamma=0.9)),
-    ("agent.schedules.lr_schedule = [0.0003, 0.0003, 0.0003], now it is [0.1", lambda: _agent(learning_rate=0.1)),
+    ("agent.hyperparameters.learning_rate = 0.0003, now it is 0.1", lambda: _agent(learning_rate=0.1)),
     (
         "agent.parameters.action_net.weight = [2, 16], now it is [2, 8]",
         lambda: _agent(policy_kwargs={"net_arch": [8]}),
@@ -235,11 +235,10 @@ def test_other_versions_are_told(copied: Path) -> None:
         rt.run(ALL, jobs=1, out=copied)
 
 
-@pytest.mark.parametrize("rate", [1e9, math.nan])
-def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path, rate: float) -> None:
+def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path) -> None:
     wild = replace(
         ALL,
-        make_model=partial(make_ppo, learning_rate=lambda _: rate),
+        make_model=partial(make_ppo, learning_rate=1e30),
         searches={"imp": rt.IMP(), "late": rt.IMP(rewind=rt.Rewind(at=64)), "reinit": rt.Spoiled(rt.random_reinit)},
         seeds=1,
     )
