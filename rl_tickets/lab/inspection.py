@@ -19,13 +19,14 @@ def show(ticket: tyro.conf.Positional[Path], /) -> None:
         ticket: a ticket file.
     """
     found = Ticket.load(ticket)
-    table = Table(title=str(ticket), caption=f"density {found.density:.4g}, sparsity {1 - found.density:.4g}")
+    table = Table(caption=f"density {found.density:.4g}, sparsity {1 - found.density:.4g}")
     for column in ("layer", "shape", "kept", "of", "density"):
         table.add_column(column, justify="left" if column in ("layer", "shape") else "right", overflow="fold")
     for name, count in found.mask.layers.items():
         shape = "x".join(map(str, found.mask[name].shape))
         table.add_row(name, shape, str(count.kept), str(count.total), f"{count.density:.4g}")
     console = Console()
+    console.print(str(ticket), soft_wrap=True, markup=False)
     console.print(table)
     console.print("provenance", style="bold")
     console.print_json(json.dumps(found.provenance), indent=1)
