@@ -36,9 +36,10 @@ experiment = rt.Experiment(
     total_timesteps=50_000,
     densities=rt.geometric(keep=0.7, levels=14),
     seeds=10,
+    # LAMP, not the default: results/cartpole_ppo was trained before scripts/criteria_cartpole.py had been.
     searches={
-        "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=5_120)),
+        "imp": rt.IMP(criterion=rt.lamp),
+        "imp_late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=5_120)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
     },
 )

@@ -105,6 +105,9 @@ def test_scaling_keeps_fractions_of_the_budget() -> None:
     assert (late.rewind.at, bird.early_bird.every, bird.early_bird.after) == (200, 50, 100)
     assert late.densities == (1.0, 0.1)
     assert scaled.searches["reinit_late"] == SEARCHES["reinit_late"]
+    in_rollouts = experiment().scaled(1_000, rollout=256).searches["late"]
+    assert isinstance(in_rollouts, rt.IMP)
+    assert in_rollouts.rewind.at == 256, "as training would round it up"
     tiny = experiment().scaled(1)
     assert tiny.rewind_points == (0,)
     assert experiment().scaled(10_000) == experiment()

@@ -56,7 +56,7 @@ def assert_complete(folder: Path, reference: Path) -> None:
     assert not (folder / ".work").exists()
 
 
-@pytest.mark.parametrize(("name", "kills"), [("ppo", 5), ("dqn", 4)])
+@pytest.mark.parametrize(("name", "kills"), [("ppo", 4), ("dqn", 4)])
 def test_killed_at_pseudo_random_moments(
     name: str, kills: int, references: Callable[[str], Reference], tmp_path: Path
 ) -> None:

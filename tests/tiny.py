@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -94,6 +95,19 @@ def forked(act: Callable[[], object], kill_when: Callable[[], object] = lambda: 
     return status
 
 
+def run_script(script: Path, *arguments: object, before: Callable[[], object] = lambda: None) -> tuple[int | None, str]:
+    """Exit status and stderr of a script run in a child process that shares what is imported here."""
+    errors = script.parent / "stderr"
+
+    def act() -> None:
+        sys.argv = [str(script), *map(str, arguments)]
+        with errors.open("w", buffering=1) as sys.stderr, open(os.devnull, "w") as sys.stdout:
+            before()
+            runpy.run_path(str(script), run_name="__main__")
+
+    return forked(act), errors.read_text()
+
+
 def after(seconds: float) -> Callable[[], bool]:
     """Whether so many seconds have passed since now."""
     end = time.monotonic() + seconds
@@ -124,9 +138,9 @@ def trained_steps(folder: Path) -> int:
     return sum(row.timesteps for row in read_csv(LevelRow, folder))
 
 
-def start(script: Path, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
     """Runs a script as a user would, in a session of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200", **more.pop("env", {})}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200"}
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -135,7 +149,6 @@ def start(script: Path, *arguments: object, **more: Any) -> subprocess.Popen[str
         start_new_session=True,
         env=environment,
         cwd=ROOT,
-        **more,
     )
 
 

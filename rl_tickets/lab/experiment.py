@@ -16,7 +16,7 @@ from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
 from rl_tickets.search.imp import Search, check_rewind, dense_request, imp, name_of
 from rl_tickets.search.spoiling import spoiled
-from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.criteria import Criterion, magnitude
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.schedules import check_densities, geometric
 from rl_tickets.tickets.scopes import Scope
@@ -39,7 +39,7 @@ class IMP:
     """
 
     rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
-    criterion: Criterion = lamp
+    criterion: Criterion = magnitude
     scope: Scope = "global"
     early_bird: EarlyBird | None = None
     keep_last: bool = True
@@ -61,7 +61,7 @@ class IMP:
     def describe(self) -> str:
         """All that makes this search what it is, in one line."""
         criterion, scope = name_of(self.criterion), name_of(self.scope)
-        bird = self.early_bird and replace(self.early_bird, criterion=lamp, scope="global")
+        bird = self.early_bird and replace(self.early_bird, criterion=magnitude, scope="global")
         bird_text = f", early_bird=({_without_functions(bird)})" if bird else ""
         densities = f", densities={list(self.densities)}" if self.densities else ""
         return f"IMP({criterion}, {scope}, {self.rewind}, keep_last={self.keep_last}{bird_text}{densities})"
@@ -213,8 +213,11 @@ class Experiment:
         first = 0 if plan is source and source.early_bird else 1
         return range(first, len(source.densities or self.densities))
 
-    def scaled(self, total_timesteps: int) -> Experiment:
-        """The same experiment at another budget; rewind points, early-bird and warm-up keep their fractions of it."""
+    def scaled(self, total_timesteps: int, *, rollout: int = 1) -> Experiment:
+        """The same experiment at another budget; rewind points, early-bird and warm-up keep their fractions of it.
+
+        Rewind points are rounded up to whole rollouts of `rollout` environment steps, as training would.
+        """
         ratio = total_timesteps / self.total_timesteps
 
         def scale(plan: Plan) -> Plan:
@@ -223,7 +226,8 @@ class Experiment:
             bird = plan.early_bird
             if bird is not None:
                 bird = replace(bird, every=max(1, int(bird.every * ratio)), after=int(bird.after * ratio))
-            return replace(plan, rewind=replace(plan.rewind, at=int(plan.rewind.at * ratio)), early_bird=bird)
+            at = -(-int(plan.rewind.at * ratio) // rollout) * rollout
+            return replace(plan, rewind=replace(plan.rewind, at=at), early_bird=bird)
 
         searches = {name: scale(plan) for name, plan in self.searches.items()}
         return replace(self, total_timesteps=total_timesteps, searches=searches, warmup=int(self.warmup * ratio))

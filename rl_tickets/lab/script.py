@@ -11,7 +11,7 @@ import gymnasium as gym
 import tyro
 from rich.console import Console
 
-from rl_tickets.agents.anatomy import shortest_run
+from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.lab.complaint import complain
 from rl_tickets.lab.experiment import Experiment, Spoiled
 from rl_tickets.lab.run import run
@@ -41,10 +41,11 @@ class Flags:
 
     def apply(self, experiment: Experiment) -> Experiment:
         """The experiment with these changes; smoke runs and changed ones get a folder of their own by --out."""
-        flags = self
+        flags, model = self, None
         if self.smoke:
             experiment = replace(experiment, name=f"{experiment.name}_smoke", episodes=SMOKE_EPISODES)
-            shortest = shortest_run(experiment.make_model(0))
+            model = experiment.make_model(0)
+            shortest = shortest_run(model)
             flags = replace(
                 self,
                 seeds=SMOKE_SEEDS if self.seeds is None else self.seeds,
@@ -58,7 +59,8 @@ class Flags:
         if flags.timesteps is not None:
             if flags.timesteps < 1:
                 raise ValueError(f"--timesteps must be at least 1 environment step, got {flags.timesteps}")
-            experiment = experiment.scaled(flags.timesteps)
+            model = model or experiment.make_model(0)
+            experiment = experiment.scaled(flags.timesteps, rollout=rollout_steps(model))
         return replace(experiment, command=self.command())
 
     def command(self) -> str:
