@@ -116,7 +116,7 @@ def test_scaling_keeps_fractions_of_the_budget() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"criterion": rt.magnitude},
+        {"criterion": rt.lamp},
         {"scope": "layer"},
         {"rewind": rt.Rewind(at=5)},
         {"rewind": rt.Rewind(at=0, optimizer=False)},

@@ -1,0 +1,132 @@
+"""The scripts, as a user runs them; those too slow for that, as far as one can get in seconds."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from tiny import ROOT
+
+import rl_tickets as rt
+from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.agents.training import Trainer, Training
+
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+TOO_LONG = 2_000
+"""Environment steps of a rollout that takes too long here."""
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script as a module, as Python finds its neighbours when it runs."""
+    monkeypatch.syspath_prepend(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    monkeypatch.syspath_prepend(str(path.parent))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not ended.value.code
+    out, err = capsys.readouterr()
+    assert "usage: " in out
+    assert not err
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path.stem not in ("report", "benchmark")], ids=lambda p: p.stem
+)
+@pytest.mark.filterwarnings("ignore:.*Overriding environment MinAtar:UserWarning")
+def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent trains a rollout in its environment, differs with its seed, and plays an episode."""
+    module = load(path, monkeypatch)
+    experiment: rt.Experiment = module.experiment
+    assert re.match(r"Lottery tickets of |The measurement behind ", module.__doc__ or "")
+    model, other = (experiment.make_model(seed) for seed in (0, 1))
+    same = [np.array_equal(a, b) for a, b in zip(_weights(model), _weights(other), strict=True)]
+    assert not all(same)
+    mask = rt.Mask.dense(model)
+    assert experiment.densities[-1] * mask.total > 2 * len(mask), "the sparsest level is still a network"
+    for plan in experiment.searches.values():
+        if isinstance(plan, rt.IMP) and plan.rewind.at:
+            assert plan.rewind.at / experiment.total_timesteps <= 0.11
+    if rollout_steps(model) <= TOO_LONG:
+        model, trained = Trainer(experiment.make_model, 0, rollout_steps(model)).train(Training(0))
+        assert trained.timesteps >= rollout_steps(model)
+        assert not trained.diverged
+    assert np.isfinite(rt.evaluate(model, experiment.make_env, episodes=1)).all()
+
+
+def _weights(model: object) -> list[np.ndarray]:
+    return [weight.detach().numpy() for weight in model.policy.state_dict().values()]  # type: ignore[attr-defined]
+
+
+def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [load(path, monkeypatch).experiment.name for path in SCRIPTS if path.stem not in ("report", "benchmark")]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "flags", "trained"),
+    [
+        ("cartpole", "cartpole_ppo", "--smoke", 2 * (1 + 3 * 2)),
+        ("pendulum", "pendulum_sac", "--seeds 1 --levels 2 --smoke", 1 + 3),
+    ],
+)
+def test_smoke(name: str, folder: str, flags: str, trained: int, tmp_path: Path) -> None:
+    done = python(f"scripts/{name}.py", *flags.split(), "--jobs", 2 if name == "cartpole" else 1, "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    found = tmp_path / f"{folder}_smoke"
+    for line in ("Report ", "Plot ", "TensorBoard tensorboard --logdir"):
+        assert re.search(rf"^{line}.*{re.escape(str(found))}", done.stdout, re.MULTILINE)
+    assert json.loads((found / "experiment.json").read_text())["command"] == f"python scripts/{name}.py {flags}"
+    with (found / "levels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["search"] for row in rows} == {"dense", "imp", "imp_late", "random_reinit"}
+    assert len(rows) == trained
+    assert not (found / ".work").exists()
+    if name == "cartpole":
+        files = {path: path.read_bytes() for path in (found / "report.md", *found.glob("*.png"))}
+        for path in files:
+            path.unlink()
+        done = python("scripts/report.py", found)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert files == {path: path.read_bytes() for path in files}, "the report comes from the CSV files alone"
+
+
+def test_report_of_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert f"error: {tmp_path} is not a results folder" in capsys.readouterr().err
