@@ -84,7 +84,7 @@ def row(name: str, values: list[float], goal: str) -> Row:
 
 def holding(pairs: int) -> list[Row]:
     found = []
-    agents = (("PPO on CartPole", make_ppo, 10_240, "<= 1.05"), ("SAC on Pendulum", make_sac, 1_100, "<= 1.06"))
+    agents = (("PPO on CartPole", make_ppo, 5_120, "<= 1.05"), ("SAC on Pendulum", make_sac, 500, "<= 1.06"))
     for name, make_model, steps, goal in agents:
         for label, way, limit in (("held", hold, goal), ("torch.nn.utils.prune", torch_hold, "beside")):
             values = ratios(
@@ -111,7 +111,7 @@ def pruning_round() -> Row:
 def small() -> rt.Experiment:
     """Eight levels of equal length on CartPole."""
     searches = {"imp": rt.IMP()}
-    return replace(cartpole.scaled(20_480), densities=(1.0, 0.5), seeds=4, searches=searches, episodes=10)
+    return replace(cartpole.scaled(10_240), densities=(1.0, 0.5), seeds=4, searches=searches, episodes=10)
 
 
 def jobs(pairs: int) -> Row:
@@ -152,17 +152,28 @@ def main(pairs: int = 5, out: Path = Path("results/benchmark.csv")) -> None:
         pairs: interleaved pairs of each ratio.
         out: CSV file.
     """
+    found: list[Row] = []
     with one_thread():
-        found = [*holding(pairs), pruning_round(), jobs(pairs), memory()]
+        for measure in (lambda: holding(pairs), lambda: [pruning_round()], lambda: [memory()], lambda: [jobs(pairs)]):
+            found += measure()
+            write(found, out)
     table = Table("measured", "median", "min", "max", "goal")
+    for cells in map(shown, found):
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def shown(found: Row) -> list[str]:
+    name, median, low, high, goal = found
+    return [name, f"{median:.3g}", f"{low:.3g}", f"{high:.3g}", goal]
+
+
+def write(found: list[Row], out: Path) -> None:
+    """After every part, so that one that is stopped leaves the others."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["measured", "median", "min", "max", "goal"])
-    for name, median, low, high, goal in found:
-        cells = [name, f"{median:.3g}", f"{low:.3g}", f"{high:.3g}", goal]
-        table.add_row(*cells)
-        writer.writerow(cells)
-    Console().print(table)
+    writer.writerows(map(shown, found))
     write_whole(out, text.getvalue().encode())
 
 
