@@ -25,7 +25,7 @@ import rl_tickets as rt
 from rl_tickets.lab import workers
 from rl_tickets.lab.script import main
 
-ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP()}, densities=(1.0, 0.5), seeds=1)
+ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
 
 SCRIPT = """
 import gymnasium as gym
@@ -48,12 +48,12 @@ experiment = rt.Experiment(
     name="mine",
     make_model=make_model,
     make_env=make_env,
-    total_timesteps=160,
+    total_timesteps=960,
     densities=(1.0, 0.5, 0.2),
     seeds=2,
-    searches={"imp": rt.IMP(), "random_reinit": rt.Spoiled(rt.random_reinit)},
+    searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Spoiled(rt.random_reinit)},
     episodes=3,
-    segment=64,
+    segment=384,
 )
 
 if __name__ == "__main__":
@@ -244,7 +244,7 @@ def test_ctrl_c_and_a_killed_worker(script: Path, reference: Path) -> None:
         return len(list((out / "mine").glob(".work/*/*/level-*.json")))
 
     process = start(*arguments)
-    wait_for(lambda: levels() >= 2)
+    wait_for(lambda: levels() >= 1)
     os.killpg(process.pid, signal.SIGINT)
     status, _, errors = finish(process, timeout=20)
     assert (status, errors) == (130, "Stopped. What is finished is kept; the same command goes on from there.\n")
@@ -269,9 +269,12 @@ def test_ctrl_c_and_a_killed_worker(script: Path, reference: Path) -> None:
 
 
 def test_ctrl_c_without_workers(script: Path) -> None:
+    def interrupt() -> None:
+        wait_for(lambda: list(script.parent.glob("mine/.work/*/*/level-*.json")))
+        os.kill(os.getpid(), signal.SIGINT)
+
     def interrupt_soon() -> None:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        threading.Thread(target=interrupt, daemon=True).start()
 
     status, errors = run_script(script, "--jobs", 1, "--out", script.parent, before=interrupt_soon)
     assert (status, errors) == (130, "Stopped. What is finished is kept; the same command goes on from there.\n")

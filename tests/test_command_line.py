@@ -18,7 +18,7 @@ from rl_tickets.lab.inspection import main
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results")
-    rt.run(replace(PPO_EXPERIMENT, searches={"imp": rt.IMP()}, densities=(1.0, 0.5)), jobs=1, out=out)
+    rt.run(replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5)), jobs=1, out=out)
     path = out / "tiny" / "experiment.json"
     described = json.loads(path.read_text())
     described["settings"]["random_return"] = 0.0  # So few steps teach nothing.

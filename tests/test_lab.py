@@ -170,7 +170,7 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
         "agent.parameters.action_net.weight = [2, 16], now it is [2, 8]",
         lambda: _agent(policy_kwargs={"net_arch": [8]}),
     ),
-    ("searches.imp = 'IMP(magnitude, global", lambda: _searches(imp=rt.IMP(criterion=rt.lamp))),
+    ("searches.imp = 'IMP(lamp, global", lambda: _searches(imp=rt.IMP(criterion=rt.magnitude))),
     ("searches.late = 'IMP(", lambda: _searches(late=rt.IMP(rewind=rt.Rewind(at=64, optimizer=False)))),
     ("searches.new = None, now it is 'IMP(", lambda: _searches(new=rt.IMP())),
 ]
@@ -197,7 +197,7 @@ def test_a_changed_experiment_is_refused_and_the_change_named(
 
 
 def test_more_seeds_are_trained_and_finished_ones_stay(tmp_path: Path) -> None:
-    small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3))
+    small = replace(ALL, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.3))
     rt.run(replace(small, seeds=1), jobs=1, out=tmp_path)
     more = counted(replace(small, seeds=[0, 4]), tmp_path / "steps")
     rt.run(more, jobs=1, out=tmp_path)
@@ -252,8 +252,22 @@ def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path
     assert not (tmp_path / "tiny" / ".work").exists()
 
 
+def test_collapsed_layers_are_told_once(tmp_path: Path) -> None:
+    searches = {"imp": rt.IMP(criterion=rt.magnitude), "bare": rt.IMP(criterion=rt.magnitude, keep_last=False)}
+    sparse = replace(ALL, searches=searches, densities=(1.0, 0.2, 0.1))
+    with pytest.warns(rt.LayerCollapseWarning) as told:
+        rt.run(sparse, jobs=1, out=tmp_path)
+    (warning,) = told
+    collapsed = [row for row in read_csv(LevelRow, tmp_path / "tiny") if row.collapsed]
+    assert f"in {len(collapsed)} runs from density {max(row.density for row in collapsed):.3g} on" in str(
+        warning.message
+    )
+    assert "action_net.weight" in str(warning.message)
+    assert warning.filename == __file__, "it points at the call of run"
+
+
 def test_the_move_of_a_rewind_point_is_told_once(tmp_path: Path) -> None:
-    inside = replace(ALL, searches={"imp": rt.IMP(rewind=rt.Rewind(at=40))}, densities=(1.0, 0.5))
+    inside = replace(ALL, searches={"imp": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=40))}, densities=(1.0, 0.5))
     with pytest.warns(rt.RewindWarning, match="rewind point 40 lies inside a rollout") as told:
         rt.run(inside, jobs=1, out=tmp_path)
     assert len(told) == 1

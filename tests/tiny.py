@@ -49,10 +49,10 @@ PPO_EXPERIMENT = rt.Experiment(
     densities=(1.0, 0.5, 0.2),
     seeds=2,
     searches={
-        "imp": rt.IMP(),
-        "late": rt.IMP(rewind=rt.Rewind(at=64)),
+        "imp": rt.IMP(criterion=rt.lamp),
+        "late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=64)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
-        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=32, window=1, threshold=0.9)),
+        "early_bird": rt.IMP(criterion=rt.lamp, early_bird=rt.EarlyBird(every=32, window=1, threshold=0.9)),
     },
     episodes=3,
     segment=64,
@@ -61,7 +61,10 @@ PPO_EXPERIMENT = rt.Experiment(
 DQN_EXPERIMENT = replace(
     PPO_EXPERIMENT,
     make_model=make_dqn,
-    searches={"late": rt.IMP(rewind=rt.Rewind(at=60)), "permuted": rt.Spoiled(rt.permuted_weights, of="late")},
+    searches={
+        "late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=60)),
+        "permuted": rt.Spoiled(rt.permuted_weights, of="late"),
+    },
     segment=50,
     warmup=20,
 )

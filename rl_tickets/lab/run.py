@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,9 @@ from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import Task, one_thread, ordered
 from rl_tickets.lab.workers import run_workers
 from rl_tickets.report import Summary, write_report
+from rl_tickets.report.rows import LevelRow, read_csv
 from rl_tickets.search.imp import check_agent
+from rl_tickets.tickets.pruning import LayerCollapseWarning
 
 MINUTE = 60.0
 
@@ -55,7 +58,9 @@ def run(experiment: Experiment, *, jobs: int | None = None, out: str | Path = "r
                 _run_here(tasks, tell) if jobs == 1 else run_workers(tasks, jobs, tell)
         store.collect()
         store.clean(experiment)
-        return write_report(store.folder)
+        summary = write_report(store.folder)
+    _tell_collapses(store)
+    return summary
 
 
 def begin(experiment: Experiment, store: Store) -> Experiment:
@@ -83,6 +88,19 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
         env.close()
     store.open(experiment, agent, float(played.returns.mean()))
     return experiment
+
+
+def _tell_collapses(store: Store) -> None:
+    """One warning for all levels, seeds and searches; `levels.csv` and the report have them one by one."""
+    levels = [row for row in read_csv(LevelRow, store.folder) if row.collapsed]
+    if levels:
+        layers = ", ".join(sorted({layer for row in levels for layer in row.collapsed.split()}))
+        warnings.warn(
+            f"layers lost their last weight, or kept it only by keep_last, in {len(levels)} runs from density "
+            f"{max(row.density for row in levels):.3g} on: {layers}; see `collapsed` in {store.folder / 'levels.csv'}",
+            LayerCollapseWarning,
+            stacklevel=3,
+        )
 
 
 def _describe(model: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rl_tickets.lab.store import Store
 from rl_tickets.report import rows, write_level
 from rl_tickets.search.levels import ticket_of
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.tickets.pruning import LayerCollapseWarning
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Task:
     def run(self, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet; `tell` is called about once a second."""
         with one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", LayerCollapseWarning)  # Told once, when all is done.
             if (self.search, self.seed) != (DENSE, self.experiment.all_seeds[0]):
                 # The first dense run reaches all rewind points, so that it warns for all runs.
                 warnings.simplefilter("ignore", RewindWarning)
