@@ -1,9 +1,13 @@
 """One torch thread: results depend on their number, and two test processes share two cores."""
 
+import signal
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell's background jobs ignore Ctrl-C, and so would the scripts that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,6 +12,7 @@ from tiny import PPO_EXPERIMENT, make_env, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.lab.experiment import DENSE
+from rl_tickets.search.imp import name_of
 
 SEARCHES = {
     "imp": rt.IMP(),
@@ -135,3 +136,9 @@ def test_settings_tell_every_choice_of_a_search_apart(change: dict[str, Any]) ->
 def test_settings_do_not_change_with_what_cannot_change_results() -> None:
     again = replace(PPO_EXPERIMENT, command="python other.py", callback=lambda: None)  # type: ignore[arg-type, return-value]
     assert again.settings() == PPO_EXPERIMENT.settings()
+
+
+def test_a_criterion_with_arguments_is_described_by_them() -> None:
+    assert name_of(partial(rt.random_scores, seed=3)) == "random_scores(seed=3)"
+    assert name_of(rt.erk) == "erk"
+    assert name_of("global") == "global"

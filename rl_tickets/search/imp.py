@@ -165,5 +165,10 @@ def check_agent(
 
 
 def name_of(choice: object) -> str:
-    """What a criterion or scope is called in provenance."""
-    return choice if isinstance(choice, str) else getattr(choice, "__qualname__", repr(choice))
+    """What a criterion or scope is called in provenance; never an address in memory, which differs between runs."""
+    if isinstance(choice, str):
+        return choice
+    if isinstance(choice, partial):
+        given = [repr(value) for value in choice.args] + [f"{key}={value!r}" for key, value in choice.keywords.items()]
+        return f"{name_of(choice.func)}({', '.join(given)})"
+    return getattr(choice, "__qualname__", type(choice).__qualname__)
