@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .atomic import write_bytes
+from rl_tickets.tickets.archive import write_whole
+
 from .headline import headline
 from .markdown import markdown
 from .plots import distance_matrix, layer_densities, learning_curves, return_against_density, save
@@ -33,6 +34,6 @@ def write_report(folder: Path) -> Summary:
     for name, figure in plots.values():
         save(figure, folder / name)
     text = markdown(summary, [(caption, name) for caption, (name, _) in plots.items()])
-    write_bytes(folder / "report.md", text.encode())
+    write_whole(folder / "report.md", text.encode())
     write_summary(folder / "tensorboard" / "summary", results.levels)
     return summary

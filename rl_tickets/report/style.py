@@ -14,7 +14,8 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .atomic import write_bytes
+from rl_tickets.tickets.archive import write_whole
+
 from .text import plain
 
 INK, MUTED, GRID, PAPER = "#1f2430", "#5c6370", "#e6e8ec", "#ffffff"
@@ -165,4 +166,4 @@ def save(figure: Figure, path: Path) -> None:
     """The figure as PNG: whole or not at all, and the same bytes for the same data."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
-    write_bytes(path, image.getvalue())
+    write_whole(path, image.getvalue())
