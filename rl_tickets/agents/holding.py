@@ -129,6 +129,17 @@ def held_mask(model: BaseAlgorithm) -> Mask | None:
     return _HOLDS[model].mask if model in _HOLDS else None
 
 
+def class_of(model: BaseAlgorithm) -> type[BaseAlgorithm]:
+    """The agent's class as its user knows it, held or not."""
+    return _HOLDS[model]._class if model in _HOLDS else type(model)
+
+
+def check_held(model: BaseAlgorithm) -> None:
+    """Raises LeakError if the agent is held and a pruned weight is not exactly zero."""
+    if model in _HOLDS:
+        _HOLDS[model].check()
+
+
 def _held_class(cls: type[Model]) -> type[Model]:
     """The same algorithm, whose `train`, `learn` and `set_parameters` keep the mask; what it loads is not held.
 

@@ -18,11 +18,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_tickets.agents import anatomy
 
+SeedDraws = Callable[[int], object]
+"""Seeds the generators that an agent draws actions and minibatches from."""
 
-def begin_segment(model: BaseAlgorithm, seed: int, step: int) -> None:
+
+def begin_segment(model: BaseAlgorithm, seed: int, step: int, seed_draws: SeedDraws = set_random_seed) -> None:
     """Seeds every generator from (seed, step) and resets the environments; call at the start of a rollout."""
     derived = int(np.random.SeedSequence([seed, step]).generate_state(1)[0]) >> 1
-    set_random_seed(derived)
+    seed_draws(derived)
     model.action_space.seed(derived)
     env = model.get_env()
     assert env is not None
@@ -64,10 +67,18 @@ class Segments(BaseCallback):
         boundaries: environment steps, ascending.
         on_boundary: called with the boundaries just reached, before the segment begins; not called at the step
             from which training was resumed.
+        seed_draws: SB3's, or what seeds an agent's own generators in a cohort.
     """
 
-    def __init__(self, seed: int, boundaries: Sequence[int], on_boundary: Callable[[list[int]], None]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        boundaries: Sequence[int],
+        on_boundary: Callable[[list[int]], None],
+        seed_draws: SeedDraws = set_random_seed,
+    ) -> None:
         super().__init__()
+        self._seed_draws = seed_draws
         self._run_seed = seed
         self._ahead = sorted(boundaries)
         self._on_boundary = on_boundary
@@ -80,7 +91,7 @@ class Segments(BaseCallback):
         if reached:
             self._on_boundary(reached)
         if reached or not self._begun:
-            begin_segment(self.model, self._run_seed, step)
+            begin_segment(self.model, self._run_seed, step, self._seed_draws)
         self._begun = True
 
     def _on_step(self) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents.early_bird import EarlyBird
 from rl_tickets.agents.rewind import Rewind
+from rl_tickets.agents.trainers import Cohorts, Trainer
 from rl_tickets.agents.training import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
@@ -135,6 +137,8 @@ class Experiment:
         warmup: environment steps over which every level's learning rate rises from 0.
         prunable: which parameters may be pruned, as in `find_tickets`.
         callback: makes a fresh SB3 callback for every level.
+        trainer: `Cohorts()` trains PPO and A2C agents of several seeds in lock-step, anything else with plain SB3;
+            `Plain()` trains every agent with its own `learn`.
         command: what the report names as the command that made it.
 
     Raises:
@@ -155,6 +159,7 @@ class Experiment:
     warmup: int = 0
     prunable: Prunable | None = None
     callback: Callable[[], BaseCallback] | None = None
+    trainer: Trainer = field(default_factory=Cohorts)
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -191,6 +196,14 @@ class Experiment:
     def all_seeds(self) -> tuple[int, ...]:
         """The training seeds."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The seeds that train together: as few groups as the trainer allows, of nearly equal size."""
+        seeds = self.all_seeds
+        count = -(-len(seeds) // self.trainer.seeds)
+        cuts = [len(seeds) * index // count for index in range(count + 1)]
+        return tuple(seeds[start:stop] for start, stop in pairwise(cuts))
 
     @property
     def rewind_points(self) -> tuple[int, ...]:
@@ -244,5 +257,6 @@ class Experiment:
             "margin": self.margin,
             "segment": self.segment,
             "warmup": self.warmup,
+            "trainer": repr(self.trainer),
             "prunable": None if self.prunable is None else name_of(self.prunable),
         }

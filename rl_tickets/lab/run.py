@@ -13,8 +13,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.trainers import Plain, TrainerWarning
 from rl_tickets.agents.training import fresh_agent
 from rl_tickets.evaluation.returns import RandomPolicy, play
 from rl_tickets.lab.complaint import naming
@@ -78,6 +80,7 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
                     rewind=plan.rewind,
                     keep_last=plan.keep_last,
                 )
+        experiment = _joined(experiment, model)
         random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
         episodes = max(experiment.episodes, 20)
         played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
@@ -88,6 +91,15 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
         env.close()
     store.open(experiment, agent, float(played.returns.mean()))
     return experiment
+
+
+def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
+    """With plain SB3 as the trainer where the agent cannot be trained as asked, which is said once."""
+    obstacle = experiment.trainer.obstacle(model)
+    if obstacle is None:
+        return experiment
+    warnings.warn(f"this agent trains with plain SB3, since {obstacle}", TrainerWarning, stacklevel=4)
+    return replace(experiment, trainer=Plain())
 
 
 def _tell_collapses(store: Store) -> None:
@@ -127,17 +139,22 @@ def _describe(model: Any) -> dict[str, Any]:
 
 
 def unfinished(experiment: Experiment, store: Store) -> list[Task]:
-    """Tasks with levels left to train; for such a seed the dense run too, if its states are no longer there."""
+    """Tasks with levels left to train; for such seeds the dense run too, if its states are no longer there."""
     finished = store.finished()
     tasks = ordered(experiment, store)
-    left = [t for t in tasks if any((t.search, t.seed, level) not in finished for level in experiment.levels(t.search))]
-    seeds = {task.seed for task in left}
-    return [
-        task
-        for task in tasks
-        if task in left
-        or (task.search == DENSE and task.seed in seeds and store.finished_level(DENSE, task.seed, 0) is None)
-    ]
+
+    def has_work(task: Task) -> bool:
+        levels = experiment.levels(task.search)
+        return any((task.search, seed, level) not in finished for seed in task.seeds for level in levels)
+
+    left = [task for task in tasks if has_work(task)]
+    groups = {task.seeds for task in left}
+
+    def must_repeat(task: Task) -> bool:
+        lost = any(store.finished_level(DENSE, seed, 0) is None for seed in task.seeds)
+        return task.search == DENSE and task.seeds in groups and lost
+
+    return [task for task in tasks if task in left or must_repeat(task)]
 
 
 def _run_here(tasks: list[Task], tell: Callable[[], None]) -> None:

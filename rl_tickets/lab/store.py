@@ -134,9 +134,10 @@ class Store:
         for level in levels:
             yield Ticket.load(self.ticket_path(search, seed, level))
 
-    def tensorboard(self, search: str, seed: int, level: int) -> Path:
-        """Folder of one level's event files."""
-        return self.folder / "tensorboard" / search / f"seed-{seed}" / f"level-{level:02d}"
+    def tensorboard(self, search: str, seed: int | None = None, level: int = 0) -> Path:
+        """Folder of one level's event files; without a seed, of the search's."""
+        folder = self.folder / "tensorboard" / search
+        return folder if seed is None else folder / f"seed-{seed}" / f"level-{level:02d}"
 
     # Levels ---------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A task: one search of one seed, trained level by level, evaluated and written down."""
+"""A task: one search of the seeds that train together, trained level by level, evaluated and written down."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
 from rl_tickets.agents.rewind import RewindWarning
-from rl_tickets.agents.training import Trained, Trainer, Training
-from rl_tickets.evaluation.returns import play
+from rl_tickets.agents.runs import Run, Setting
+from rl_tickets.agents.training import Trained, Training
+from rl_tickets.evaluation.returns import Episodes, play
 from rl_tickets.lab.complaint import naming
 from rl_tickets.lab.experiment import DENSE, IMP, Experiment, Spoiled
 from rl_tickets.lab.store import Store
 from rl_tickets.report import rows, write_level
+from rl_tickets.search.imp import Search
 from rl_tickets.search.levels import ticket_of
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.pruning import LayerCollapseWarning
@@ -31,89 +33,112 @@ from rl_tickets.tickets.pruning import LayerCollapseWarning
 
 @dataclass(frozen=True)
 class Task:
-    """One search, or the dense run, of one seed."""
+    """One search, or the dense run, of a group of seeds that train together."""
 
     experiment: Experiment
     store: Store
     search: str
-    seed: int
+    seeds: tuple[int, ...]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the searches of this seed that must be finished first."""
+        """Names of the searches of these seeds that must be finished first."""
         plan = self.experiment.searches.get(self.search)
         if plan is None:
             return ()
         return (DENSE, plan.of) if isinstance(plan, Spoiled) else (DENSE,)
 
-    @property
-    def progress_file(self) -> Path:
-        """Where the task writes how many environment steps it has trained."""
-        return self.store.work(self.search, self.seed) / "progress"
-
     def run(self, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet; `tell` is called about once a second."""
         with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", LayerCollapseWarning)  # Told once, when all is done.
-            if (self.search, self.seed) != (DENSE, self.experiment.all_seeds[0]):
+            if self.search != DENSE or self.experiment.all_seeds[0] not in self.seeds:
                 # The first dense run reaches all rewind points, so that it warns for all runs.
                 warnings.simplefilter("ignore", RewindWarning)
             if self.search == DENSE:
-                points = self.experiment.rewind_points
-                self._answer(Training(0, keep_at=points, prunable=self.experiment.prunable), None, tell)
+                request = Training(0, keep_at=self.experiment.rewind_points, prunable=self.experiment.prunable)
+                self._answer(dict.fromkeys(self.seeds, request), {}, tell)
             else:
                 self._drive(tell)
 
     def _drive(self, tell: Callable[[], None] | None) -> None:
-        experiment = self.experiment
-        plan = experiment.searches[self.search]
-        tickets = (
-            self.store.tickets(plan.of, self.seed, experiment.levels(self.search)) if isinstance(plan, Spoiled) else ()
-        )
-        search = plan.search(experiment, self.seed, tickets)
-        request, before = next(search), None
-        while True:
-            trained = self._answer(request, before, tell)
-            before = trained.mask
-            try:
-                request = search.send(trained)
-            except StopIteration:
-                return
+        """All seeds' searches side by side: every level is trained for all of them before the next one begins."""
+        searches = {seed: self._search(seed) for seed in self.seeds}
+        requests = {seed: next(search) for seed, search in searches.items()}
+        before: dict[int, Mask] = {}
+        while requests:
+            answers = self._answer(requests, before, tell)
+            before = {seed: trained.mask for seed, trained in answers.items()}
+            requests = {}
+            for seed, trained in answers.items():
+                with suppress(StopIteration):
+                    requests[seed] = searches[seed].send(trained)
 
-    def _answer(self, request: Training, before: Mask | None, tell: Callable[[], None] | None) -> Trained:
-        """The trained level: the shared dense run, one finished earlier, or a new one."""
+    def _search(self, seed: int) -> Search:
+        plan = self.experiment.searches[self.search]
+        levels = self.experiment.levels(self.search)
+        tickets = self.store.tickets(plan.of, seed, levels) if isinstance(plan, Spoiled) else ()
+        return plan.search(self.experiment, seed, tickets)
+
+    def _answer(
+        self, requests: dict[int, Training], before: dict[int, Mask], tell: Callable[[], None] | None
+    ) -> dict[int, Trained]:
+        """The trained level of every seed: the shared dense run, one finished earlier, or a new one."""
+        answers = {seed: self._known(seed, request) for seed, request in requests.items()}
+        found = {seed: trained for seed, trained in answers.items() if trained is not None}
+        missing = {seed: request for seed, request in requests.items() if seed not in found}
+        if missing:
+            with naming(self.store.tensorboard(self.search)):
+                found |= self._train(missing, before, tell)
+        return {seed: found[seed] for seed in requests}
+
+    def _known(self, seed: int, request: Training) -> Trained | None:
         if self.search != DENSE and request.level == 0 and request.early_bird is None:
-            dense = self.store.finished_level(DENSE, self.seed, 0)
+            dense = self.store.finished_level(DENSE, seed, 0)
             assert dense is not None, "the dense run is finished first"
             return dense
-        finished = self.store.finished_level(self.search, self.seed, request.level)
-        if finished is not None:
-            return finished
-        with naming(self.store.tensorboard(self.search, self.seed, request.level)):
-            return self._train(request, before, tell)
+        return self.store.finished_level(self.search, seed, request.level)
 
-    def _train(self, request: Training, before: Mask | None, tell: Callable[[], None] | None) -> Trained:
+    def _train(
+        self, requests: dict[int, Training], before: dict[int, Mask], tell: Callable[[], None] | None
+    ) -> dict[int, Trained]:
         began = time.monotonic()
+        runs = {seed: self._run(seed, request, tell) for seed, request in requests.items()}
+        # Every seed has its place, whether it still has to be trained or not.
+        self.experiment.trainer.train([runs.get(seed) for seed in self.seeds])
+        share = (time.monotonic() - began) / len(runs)
+        return {seed: self._finish(seed, run, before.get(seed), share) for seed, run in runs.items()}
+
+    def _run(self, seed: int, request: Training, tell: Callable[[], None] | None) -> Run:
         experiment, store, level = self.experiment, self.store, request.level
-        trainer = Trainer(
+        progress_file = store.work(self.search, seed) / "progress"
+        setting = Setting(
             experiment.make_model,
-            self.seed,
+            seed,
             experiment.total_timesteps,
             experiment.boundaries,
             experiment.warmup,
-            partial(_callbacks, experiment, self.progress_file, level, tell),
-            self._log,
-            partial(store.save_checkpoint, self.search, self.seed, level),
+            partial(_callbacks, experiment, progress_file, level, tell),
+            partial(self._log, seed),
+            partial(store.save_checkpoint, self.search, seed, level),
         )
-        model, trained = trainer.train(request, store.checkpoint(self.search, self.seed, level))
+        return Run(setting, request, store.checkpoint(self.search, seed, level))
+
+    def _finish(self, seed: int, run: Run, before: Mask | None, share: float) -> Trained:
+        """Evaluates a trained level and writes it down; `share` is the training's seconds."""
+        began = time.monotonic()
+        experiment, store, model, request = self.experiment, self.store, run.model, run.request
+        level = request.level
+        trained = run.finish()
         model.logger.close()
         episodes = play(model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed)
         ticket = ticket_of(request, trained)
         path = ""
         if not isinstance(experiment.searches.get(self.search), Spoiled):
-            path = str(ticket.save(store.ticket_path(self.search, self.seed, level)).relative_to(store.folder))
-        shared: dict[str, Any] = {"search": self.search, "seed": self.seed, "level": level}
+            path = str(ticket.save(store.ticket_path(self.search, seed, level)).relative_to(store.folder))
+        shared: dict[str, Any] = {"search": self.search, "seed": seed, "level": level}
         moved = 0.0 if before is None else trained.mask.kept_distance(before)
+        seconds = round(share + time.monotonic() - began, 3)
         found: list[Any] = [
             rows.LevelRow(
                 **shared,
@@ -126,37 +151,25 @@ class Task:
                 collapsed=" ".join(ticket.provenance.get("collapsed", ())),
                 ticket=path,
             ),
-            rows.TimingRow(**shared, seconds=round(time.monotonic() - began, 3), host=platform.node()),
+            rows.TimingRow(**shared, seconds=seconds, host=platform.node()),
+            *_detail_rows(shared, trained, episodes),
         ]
-        pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
-        density = trained.mask.density
-        found += [
-            rows.EpisodeRow(**shared, density=density, episode=i, episode_return=r, length=n)
-            for i, (r, n) in enumerate(pairs)
-        ]
-        layers = enumerate(trained.mask.layers.items())
-        found += [
-            rows.LayerRow(**shared, position=i, layer=name, kept=c.kept, total=c.total) for i, (name, c) in layers
-        ]
-        found += [
-            rows.CurveRow(**shared, timesteps=p.timesteps, mean_return=p.mean_return, episodes=p.episodes)
-            for p in trained.curve
-        ]
-        found += [rows.DistanceRow(self.search, self.seed, *sighting) for sighting in trained.sightings]
-        self._show(model, trained, float(episodes.returns.mean()), moved, level)
-        store.finish_level(self.search, self.seed, level, trained, found)
+        self._show(seed, model, trained, float(episodes.returns.mean()), moved, level)
+        store.finish_level(self.search, seed, level, trained, found)
         env = model.get_env()
         if env is not None:
             env.close()
         return trained
 
-    def _log(self, model: BaseAlgorithm, level: int) -> None:
-        model.set_logger(configure(str(self.store.tensorboard(self.search, self.seed, level)), ["tensorboard"]))
+    def _log(self, seed: int, model: BaseAlgorithm, level: int) -> None:
+        model.set_logger(configure(str(self.store.tensorboard(self.search, seed, level)), ["tensorboard"]))
 
-    def _show(self, model: BaseAlgorithm, trained: Trained, mean_return: float, moved: float, level: int) -> None:
+    def _show(
+        self, seed: int, model: BaseAlgorithm, trained: Trained, mean_return: float, moved: float, level: int
+    ) -> None:
         weights = {name: trained.end.policy[name].numpy() for name in trained.mask}
         write_level(
-            self.store.tensorboard(self.search, self.seed, level),
+            self.store.tensorboard(self.search, seed, level),
             step=model.num_timesteps,
             density=trained.mask.density,
             mask_distance=moved,
@@ -164,6 +177,24 @@ class Task:
             masks={name: kept.numpy() for name, kept in trained.mask.items()},
             weights=weights,
         )
+
+
+def _detail_rows(shared: dict[str, Any], trained: Trained, episodes: Episodes) -> list[Any]:
+    """Rows of a level's episodes, layers, learning curve and early-bird distances."""
+    density = trained.mask.density
+    pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
+    found: list[Any] = [
+        rows.EpisodeRow(**shared, density=density, episode=i, episode_return=r, length=n)
+        for i, (r, n) in enumerate(pairs)
+    ]
+    layers = enumerate(trained.mask.layers.items())
+    found += [rows.LayerRow(**shared, position=i, layer=name, kept=c.kept, total=c.total) for i, (name, c) in layers]
+    found += [
+        rows.CurveRow(**shared, timesteps=p.timesteps, mean_return=p.mean_return, episodes=p.episodes)
+        for p in trained.curve
+    ]
+    found += [rows.DistanceRow(shared["search"], shared["seed"], *sighting) for sighting in trained.sightings]
+    return found
 
 
 def _callbacks(
@@ -211,4 +242,4 @@ def ordered(experiment: Experiment, store: Store) -> list[Task]:
     """All tasks, those that others need first."""
     names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
     names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
-    return [Task(experiment, store, name, seed) for name in names for seed in experiment.all_seeds]
+    return [Task(experiment, store, name, seeds) for name in names for seeds in experiment.groups]

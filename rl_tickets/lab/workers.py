@@ -27,15 +27,15 @@ def run_workers(tasks: list[Task], jobs: int, tell: Callable[[], None]) -> None:
         ValueError: the experiment cannot be sent to another process.
         RuntimeError: a worker died. Whatever a worker raises is raised here, and the others are ended.
     """
-    waiting = {(task.search, task.seed): task for task in tasks}
+    waiting = {(task.search, task.seeds): task for task in tasks}
     pickled = {key: _pickled(task) for key, task in waiting.items()}
-    running: dict[Future[None], tuple[str, int]] = {}
+    running: dict[Future[None], tuple[str, tuple[int, ...]]] = {}
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=_watch_parent)
     try:
         while waiting or running:
             blocked = {*waiting, *running.values()}
             for key, task in list(waiting.items()):
-                if len(running) < jobs and not any((need, task.seed) in blocked for need in task.needs):
+                if len(running) < jobs and not any((need, task.seeds) in blocked for need in task.needs):
                     with _keyboard_kept():
                         running[pool.submit(_run_pickled, pickled[key])] = key
                     del waiting[key]

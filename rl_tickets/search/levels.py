@@ -8,7 +8,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents.early_bird import EarlyBird
 from rl_tickets.agents.rewind import Rewind
-from rl_tickets.agents.training import MakeModel, Trained, Trainer, Training, fresh_agent
+from rl_tickets.agents.runs import Run, Setting
+from rl_tickets.agents.trainers import learn
+from rl_tickets.agents.training import MakeModel, Trained, Training, fresh_agent
 from rl_tickets.search.imp import Search, check_agent, imp, make_ticket
 from rl_tickets.tickets.criteria import Criterion, magnitude
 from rl_tickets.tickets.mask import Prunable
@@ -109,17 +111,19 @@ def find_tickets(
         keep_last=keep_last,
     )
     boundaries = (0, rewind.at) if rewind.at else (0,)
-    trainer = Trainer(
+    setting = Setting(
         lambda seed: first.pop() if first else make_model(seed), seed, total_timesteps, boundaries, warmup, callback
     )
-    return _drive(search, request, trainer)
+    return _drive(search, request, setting)
 
 
-def _drive(search: Search, request: Training, trainer: Trainer) -> Iterator[Level]:
+def _drive(search: Search, request: Training, setting: Setting) -> Iterator[Level]:
     while True:
-        model, trained = trainer.train(request)
+        run = Run(setting, request)
+        learn(run)
+        trained = run.finish()
         ticket = ticket_of(request, trained)
-        yield Level(request.level, ticket.density, ticket, model, trained.timesteps, trained)
+        yield Level(request.level, ticket.density, ticket, run.model, trained.timesteps, trained)
         try:
             request = search.send(trained)
         except StopIteration:

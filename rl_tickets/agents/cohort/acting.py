@@ -1,0 +1,84 @@
+"""Acting: actions, values and log-probabilities of all members of a cohort in one stacked forward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
+from torch.func import functional_call, vmap
+
+from rl_tickets.agents.cohort.rollouts import Array
+from rl_tickets.agents.cohort.sampling import Sampler
+from rl_tickets.agents.cohort.stack import Stack
+from rl_tickets.agents.cohort.tracing import compiled
+
+
+class Acting:
+    """The compiled forward pass of one cohort.
+
+    Args:
+        policy: a copy of any member's; its weights do not matter.
+        sampler: of its action distribution.
+        stack: the members' weights.
+        observations: of all members, of shape (members, environments, ...); read anew at every call.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, sampler: Sampler, stack: Stack, observations: Array) -> None:
+        policy.set_training_mode(False)
+        self._sampler = sampler
+        members, environments = observations.shape[:2]
+        self._noise = [torch.ones(members, environments, *shape) for shape in sampler.shapes]
+        self._rows = [list(noise.unbind()) for noise in self._noise]
+        module = _Forward(policy, sampler)
+        names = [*stack.weights, *stack.fixed]
+
+        def of_member(tensors: list[torch.Tensor], observation: torch.Tensor, noise: list[torch.Tensor]) -> Any:
+            given = {f"policy.{name}": tensor for name, tensor in zip(names, tensors, strict=True)}
+            return functional_call(module, given, (observation, noise))
+
+        def act(*flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            tensors, observation, noise = flat[: len(names)], flat[len(names)], flat[len(names) + 1 :]
+            found: tuple[torch.Tensor, ...] = vmap(of_member)(list(tensors), observation, list(noise))
+            return found
+
+        weights = [*stack.weights.values(), *stack.fixed.values()]
+        self._inputs = (*weights, torch.from_numpy(observations), *self._noise)
+        self._act = compiled(act, *self._inputs)
+
+    def draw(self, slot: int, generator: torch.Generator) -> None:
+        """Draws the noise of one member's next actions."""
+        for rows in self._rows:
+            self._sampler.draw(rows[slot], generator)
+
+    def act(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Actions of shape (members, environments, ...), values and log-probabilities (members, environments)."""
+        actions, values, log_probs = self._act(*self._inputs)
+        return actions, values, log_probs
+
+
+class _Forward(nn.Module):
+    """`ActorCriticPolicy.forward` with noise from outside."""
+
+    def __init__(self, policy: ActorCriticPolicy, sampler: Sampler) -> None:
+        super().__init__()
+        self.policy, self._sampler = policy, sampler
+
+    def forward(self, observations: torch.Tensor, noise: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        policy = self.policy
+        features = policy.extract_features(observations)
+        if policy.share_features_extractor:
+            latent_pi, latent_vf = policy.mlp_extractor(features)
+        else:
+            latent_pi = policy.mlp_extractor.forward_actor(features[0])
+            latent_vf = policy.mlp_extractor.forward_critic(features[1])
+        distribution = policy._get_action_dist_from_latent(latent_pi)
+        actions = self._sampler.act(distribution, noise)
+        return actions, policy.value_net(latent_vf).flatten(), distribution.log_prob(actions)
+
+
+def clipped(actions: Array, space: Any) -> Array:
+    """What the environments get: SB3 clips actions of a Box to its bounds."""
+    return np.clip(actions, space.low, space.high) if hasattr(space, "low") else actions

@@ -1,0 +1,93 @@
+"""Trainers: how runs are trained. Plain SB3 takes them one after the other, a cohort in lock-step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.utils import set_random_seed
+
+from rl_tickets.agents.cohort.cohort import Cohort
+from rl_tickets.agents.cohort.joining import CannotJoin, shape_of
+from rl_tickets.agents.runs import Run
+
+
+class TrainerWarning(UserWarning):
+    """An agent is trained another way than asked."""
+
+
+class Trainer(Protocol):
+    """Trains runs; `seeds` is how many of an experiment's seeds it wants to have at once."""
+
+    @property
+    def seeds(self) -> int: ...
+
+    def obstacle(self, model: BaseAlgorithm) -> str | None:
+        """Why it would train such an agent with plain SB3 instead, or None."""
+
+    def train(self, runs: Sequence[Run | None]) -> None:
+        """Trains every run to its end; None stands for one that is finished already."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """SB3's own `learn`, one run after the other; works for every agent."""
+
+    seeds: int = 1
+
+    def obstacle(self, model: BaseAlgorithm) -> str | None:
+        """None."""
+        return None
+
+    def train(self, runs: Sequence[Run | None]) -> None:
+        """See `Trainer`."""
+        for run in filter(None, runs):
+            learn(run)
+
+
+def learn(run: Run) -> None:
+    """Trains one run with its agent's own `learn`.
+
+    Raises:
+        LeakError: a pruned weight moved.
+    """
+    callback = CallbackList(run.callbacks(set_random_seed))
+    with run.retimed():
+        try:
+            run.model.learn(run.steps_left, callback, reset_num_timesteps=False, tb_log_name=run.tb_log_name)
+        except ValueError:
+            # torch's distributions refuse the NaN that a diverged network gives them.
+            if run.finite:
+                raise
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3.
+
+    Args:
+        seeds: how many seeds of an experiment train together. It is part of the experiment: stacked arithmetic may
+            differ in the last bit with the number of members.
+    """
+
+    seeds: int = 5
+
+    def obstacle(self, model: BaseAlgorithm) -> str | None:
+        """Why such an agent cannot join a cohort, or None."""
+        try:
+            shape_of(model, ())
+        except CannotJoin as reason:
+            return str(reason)
+        return None
+
+    def train(self, runs: Sequence[Run | None]) -> None:
+        """See `Trainer`."""
+        present = [run for run in runs if run is not None]
+        shapes = {id(run): shape_of(run.model, tuple(run.mask)) for run in present}
+        for signature in dict.fromkeys(shape.signature for shape in shapes.values()):
+            alike = [run if run and shapes[id(run)].signature == signature else None for run in runs]
+            first = next(run for run in alike if run is not None)
+            Cohort(first.model, shapes[id(first)], len(runs)).train(alike)
