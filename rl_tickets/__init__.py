@@ -9,7 +9,6 @@ from rl_tickets.agents.rewind import Rewind as Rewind
 from rl_tickets.agents.rewind import RewindWarning as RewindWarning
 from rl_tickets.agents.trainers import Cohorts as Cohorts
 from rl_tickets.agents.trainers import Plain as Plain
-from rl_tickets.agents.trainers import TrainerWarning as TrainerWarning
 from rl_tickets.evaluation.returns import RandomPolicy as RandomPolicy
 from rl_tickets.evaluation.returns import evaluate as evaluate
 from rl_tickets.evaluation.statistics import Anchors as Anchors

@@ -23,9 +23,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Progress, Trained, Trainer, Training
+from rl_tickets.agents.trainers import Plain, Trainer
+from rl_tickets.agents.training import Progress, Trained, Training
 from rl_tickets.tickets.mask import Mask
+
+PLAIN = Plain()
 
 
 class Image(gym.Env[np.ndarray, int]):
@@ -449,14 +453,29 @@ def differing(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) ->
     return [name for name in ours if not torch.equal(ours[name], theirs[name])]
 
 
+def train(
+    setting: Setting, request: Training, resume: Progress | None = None, trainer: Trainer = PLAIN
+) -> tuple[BaseAlgorithm, Trained]:
+    """One level, trained alone."""
+    run = Run(setting, request, resume)
+    trainer.train([run])
+    return run.model, run.finish()
+
+
 def trained(
-    case: Case, request: Training, *, resume: Progress | None = None, boundaries: tuple[int, ...] = (), **settings: Any
+    case: Case,
+    request: Training,
+    *,
+    resume: Progress | None = None,
+    boundaries: tuple[int, ...] = (),
+    trainer: Trainer = PLAIN,
+    **settings: Any,
 ) -> tuple[BaseAlgorithm, Trained, list[Progress]]:
     """A level of a case, and the checkpoints that were made on the way."""
     saved: list[Progress] = []
     boundaries = boundaries or (0, case.at, 2 * case.at)
-    trainer = Trainer(case.make, 3, case.total, boundaries, checkpoint=saved.append, **settings)
-    model, result = trainer.train(request, resume)
+    setting = Setting(case.make, 3, case.total, boundaries, checkpoint=saved.append, **settings)
+    model, result = train(setting, request, resume, trainer)
     return model, result, saved
 
 

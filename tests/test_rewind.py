@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, LearningRates, Watch, cartpole, differing, small, sparse_mask, trained
+from agents_matrix import BY_NAME, LearningRates, Watch, cartpole, differing, small, sparse_mask, train, trained
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
+from rl_tickets.agents.runs import Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Trainer, Training
+from rl_tickets.agents.training import Trained, Training
 from rl_tickets.search.imp import make_ticket, ticket_request
 
 SAC = BY_NAME["sac"]
@@ -198,11 +199,11 @@ def test_fine_tuning_refuses_a_schedule_that_ends_at_zero_at_once() -> None:
 def test_a_point_inside_a_rollout_is_rounded_up_and_says_so() -> None:
     model, request = falling, Training(0, keep_at=(20,))
     with pytest.warns(rt.RewindWarning, match="rewind point 20 lies inside a rollout; the rollout's end at step 32"):
-        _, result = Trainer(model, 0, 80, (0, 20)).train(request)
+        _, result = train(Setting(model, 0, 80, (0, 20)), request)
     assert result.kept[20].timesteps == 32
     start = rt.Rewind.exact(20).start(result.kept[20], result.end)
     full = make_ticket(result.mask, start, result, rt.Rewind.exact(20), {})
-    _, again = Trainer(model, 0, 80, (0, 20)).train(Training(1, ticket=full, start=start))
+    _, again = train(Setting(model, 0, 80, (0, 20)), Training(1, ticket=full, start=start))
     assert differing(again.end.policy, result.end.policy) == []
 
 
@@ -213,13 +214,13 @@ def test_a_point_beyond_the_budget_is_refused_before_any_training(at: int) -> No
         rt.find_tickets(falling, total_timesteps=80, densities=(1.0, 0.5), rewind=rt.Rewind(at=at))
     checkpoints: list[object] = []
     with pytest.raises(ValueError, match=message):
-        Trainer(falling, 0, 80, (0, 32), checkpoint=checkpoints.append).train(Training(0, keep_at=(at,)))
+        train(Setting(falling, 0, 80, (0, 32), checkpoint=checkpoints.append), Training(0, keep_at=(at,)))
     assert checkpoints == []
 
 
 def test_a_point_in_the_last_rollout_is_refused() -> None:
     with pytest.raises(ValueError, match="rewind point 70 is beyond the last rollout"):
-        Trainer(falling, 0, 80, (0, 70)).train(Training(0, keep_at=(70,)))
+        train(Setting(falling, 0, 80, (0, 70)), Training(0, keep_at=(70,)))
 
 
 @pytest.mark.parametrize("schedule", [True, False])

@@ -15,11 +15,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from agents_matrix import train
 from tiny import ROOT
 
 import rl_tickets as rt
 from rl_tickets.agents.anatomy import rollout_steps
-from rl_tickets.agents.training import Trainer, Training
+from rl_tickets.agents.runs import Setting
+from rl_tickets.agents.training import Training
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 TOO_LONG = 2_000
@@ -79,7 +81,7 @@ def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if isinstance(plan, rt.IMP) and plan.rewind.at:
             assert plan.rewind.at / experiment.total_timesteps <= 0.11
     if rollout_steps(model) <= TOO_LONG:
-        model, trained = Trainer(experiment.make_model, 0, rollout_steps(model)).train(Training(0))
+        model, trained = train(Setting(experiment.make_model, 0, rollout_steps(model)), Training(0))
         assert trained.timesteps >= rollout_steps(model)
         assert not trained.diverged
     assert np.isfinite(rt.evaluate(model, experiment.make_env, episodes=1)).all()

@@ -8,15 +8,28 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, LearningRates, Watch, cartpole, differing, pendulum, small, tensors, trained, vec
+from agents_matrix import (
+    BY_NAME,
+    LearningRates,
+    Watch,
+    cartpole,
+    differing,
+    pendulum,
+    small,
+    tensors,
+    train,
+    trained,
+    vec,
+)
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
+from rl_tickets.agents.runs import Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trainer, Training
+from rl_tickets.agents.training import Training
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}
 
@@ -34,7 +47,7 @@ def logged(
     make: Callable[[int], BaseAlgorithm], request: Training, **settings: Any
 ) -> tuple[BaseAlgorithm, list[float]]:
     logger = LearningRates()
-    model, _ = Trainer(make, 0, log=lambda model, level: model.set_logger(logger), **settings).train(request)
+    model, _ = train(Setting(make, 0, log=lambda model, level: model.set_logger(logger), **settings), request)
     return model, logger.seen
 
 
@@ -100,7 +113,7 @@ def test_schedules_come_back_even_after_an_error() -> None:
         return made[-2]
 
     with pytest.raises(KeyError, match="a user's own error"):
-        Trainer(make, 0, 32, warmup=16, callback=Stop).train(Training(0))
+        train(Setting(make, 0, 32, warmup=16, callback=Stop), Training(0))
     assert made[0].lr_schedule is made[1]
 
 
@@ -158,7 +171,7 @@ def test_a_users_own_value_error_is_not_taken_for_divergence() -> None:
             raise ValueError("a user's own error")
 
     with pytest.raises(ValueError, match="a user's own error"):
-        Trainer(ppo, 0, 32, callback=Fail).train(Training(0))
+        train(Setting(ppo, 0, 32, callback=Fail), Training(0))
 
 
 def test_the_curve_averages_training_episodes() -> None:
@@ -186,7 +199,7 @@ def test_a_level_says_where_it_comes_from() -> None:
 
 
 def test_budgets_are_rounded_up_to_whole_rollouts() -> None:
-    _, result = Trainer(ppo, 0, 40).train(Training(0))
+    _, result = train(Setting(ppo, 0, 40), Training(0))
     assert result.timesteps == 48
 
 
@@ -202,7 +215,7 @@ def test_make_model_must_give_a_fresh_agent_with_an_environment() -> None:
         (lambda seed: ppo(seed).learn(16), ValueError, "already trained"),
     ):
         with pytest.raises(error, match=message):
-            Trainer(make, 0, 32).train(Training(0))  # type: ignore[arg-type]
+            train(Setting(make, 0, 32), Training(0))  # type: ignore[arg-type]
         with pytest.raises(error, match=message):
             rt.find_tickets(make, total_timesteps=32, densities=(1.0, 0.5))  # type: ignore[arg-type]
 

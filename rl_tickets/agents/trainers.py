@@ -15,10 +15,6 @@ from rl_tickets.agents.cohort.joining import CannotJoin, shape_of
 from rl_tickets.agents.runs import Run
 
 
-class TrainerWarning(UserWarning):
-    """An agent is trained another way than asked."""
-
-
 class Trainer(Protocol):
     """Trains runs; `seeds` is how many of an experiment's seeds it wants to have at once."""
 
@@ -78,7 +74,7 @@ class Cohorts:
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """Why such an agent cannot join a cohort, or None."""
         try:
-            shape_of(model, ())
+            Cohort(model, shape_of(model, ()), slots=1)
         except CannotJoin as reason:
             return str(reason)
         return None

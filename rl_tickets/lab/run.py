@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.trainers import Plain, TrainerWarning
+from rl_tickets.agents.trainers import Plain
 from rl_tickets.agents.training import fresh_agent
 from rl_tickets.evaluation.returns import RandomPolicy, play
 from rl_tickets.lab.complaint import naming
@@ -98,7 +98,7 @@ def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
     obstacle = experiment.trainer.obstacle(model)
     if obstacle is None:
         return experiment
-    warnings.warn(f"this agent trains with plain SB3, since {obstacle}", TrainerWarning, stacklevel=4)
+    Console(stderr=True, soft_wrap=True).print(f"This agent trains with plain SB3, since {obstacle}.", highlight=False)
     return replace(experiment, trainer=Plain())
 
 
@@ -141,20 +141,18 @@ def _describe(model: Any) -> dict[str, Any]:
 def unfinished(experiment: Experiment, store: Store) -> list[Task]:
     """Tasks with levels left to train; for such seeds the dense run too, if its states are no longer there."""
     finished = store.finished()
-    tasks = ordered(experiment, store)
+    names = [DENSE, *experiment.searches]
 
-    def has_work(task: Task) -> bool:
-        levels = experiment.levels(task.search)
-        return any((task.search, seed, level) not in finished for seed in task.seeds for level in levels)
+    def missing(search: str, seed: int) -> bool:
+        return any((search, seed, level) not in finished for level in experiment.levels(search))
 
-    left = [task for task in tasks if has_work(task)]
-    groups = {task.seeds for task in left}
-
-    def must_repeat(task: Task) -> bool:
-        lost = any(store.finished_level(DENSE, seed, 0) is None for seed in task.seeds)
-        return task.search == DENSE and task.seeds in groups and lost
-
-    return [task for task in tasks if task in left or must_repeat(task)]
+    complete = {seed for seed in experiment.all_seeds if not any(missing(name, seed) for name in names)}
+    return [
+        task
+        for task in ordered(experiment, store, complete)
+        if any(missing(task.search, seed) for seed in task.seeds)
+        or (task.search == DENSE and any(store.finished_level(DENSE, seed, 0) is None for seed in task.seeds))
+    ]
 
 
 def _run_here(tasks: list[Task], tell: Callable[[], None]) -> None:

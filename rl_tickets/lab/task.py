@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,12 +33,24 @@ from rl_tickets.tickets.pruning import LayerCollapseWarning
 
 @dataclass(frozen=True)
 class Task:
-    """One search, or the dense run, of a group of seeds that train together."""
+    """One search, or the dense run, of a group of seeds that train together.
+
+    Args:
+        experiment: what it is a part of.
+        store: where it is written down.
+        search: name of the search, or `DENSE`.
+        slots: the seeds in their places; None in place of one that is complete.
+    """
 
     experiment: Experiment
     store: Store
     search: str
-    seeds: tuple[int, ...]
+    slots: tuple[int | None, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are not complete."""
+        return tuple(seed for seed in self.slots if seed is not None)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -52,9 +64,9 @@ class Task:
         """Trains what is not finished yet; `tell` is called about once a second."""
         with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", LayerCollapseWarning)  # Told once, when all is done.
-            if self.search != DENSE or self.experiment.all_seeds[0] not in self.seeds:
-                # The first dense run reaches all rewind points, so that it warns for all runs.
-                warnings.simplefilter("ignore", RewindWarning)
+            # The first dense run reaches all rewind points, so that it warns for all runs.
+            first = self.search == DENSE and self.experiment.all_seeds[0] in self.seeds
+            warnings.simplefilter("default" if first else "ignore", RewindWarning)
             if self.search == DENSE:
                 request = Training(0, keep_at=self.experiment.rewind_points, prunable=self.experiment.prunable)
                 self._answer(dict.fromkeys(self.seeds, request), {}, tell)
@@ -105,7 +117,7 @@ class Task:
         began = time.monotonic()
         runs = {seed: self._run(seed, request, tell) for seed, request in requests.items()}
         # Every seed has its place, whether it still has to be trained or not.
-        self.experiment.trainer.train([runs.get(seed) for seed in self.seeds])
+        self.experiment.trainer.train([None if seed is None else runs.get(seed) for seed in self.slots])
         share = (time.monotonic() - began) / len(runs)
         return {seed: self._finish(seed, run, before.get(seed), share) for seed, run in runs.items()}
 
@@ -238,8 +250,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def ordered(experiment: Experiment, store: Store) -> list[Task]:
-    """All tasks, those that others need first."""
+def ordered(experiment: Experiment, store: Store, complete: Container[int]) -> list[Task]:
+    """All tasks of the seeds that are not complete, those that others need first."""
     names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
     names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
-    return [Task(experiment, store, name, seeds) for name in names for seeds in experiment.groups]
+    groups = [tuple(None if seed in complete else seed for seed in group) for group in experiment.groups]
+    return [
+        Task(experiment, store, name, slots) for name in names for slots in groups if any(s is not None for s in slots)
+    ]

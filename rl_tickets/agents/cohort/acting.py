@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 from rl_tickets.agents.cohort.rollouts import Array
 from rl_tickets.agents.cohort.sampling import Sampler
 from rl_tickets.agents.cohort.stack import Stack
-from rl_tickets.agents.cohort.tracing import compiled
+from rl_tickets.agents.cohort.tracing import Traced
 
 
 class Acting:
@@ -46,7 +46,7 @@ class Acting:
 
         weights = [*stack.weights.values(), *stack.fixed.values()]
         self._inputs = (*weights, torch.from_numpy(observations), *self._noise)
-        self._act = compiled(act, *self._inputs)
+        self._act = Traced(act, *self._inputs)
 
     def draw(self, slot: int, generator: torch.Generator) -> None:
         """Draws the noise of one member's next actions."""

@@ -12,7 +12,7 @@ import torch
 from stable_baselines3 import PPO
 
 from rl_tickets.agents.cohort.acting import Acting, clipped
-from rl_tickets.agents.cohort.joining import Shape, template
+from rl_tickets.agents.cohort.joining import CannotJoin, Shape, template
 from rl_tickets.agents.cohort.member import Member
 from rl_tickets.agents.cohort.rollouts import Array, Rollouts
 from rl_tickets.agents.cohort.stack import Stack
@@ -31,7 +31,7 @@ class Cohort:
         slots: largest number of members.
 
     Raises:
-        Exception: whatever torch raises about a policy that cannot be traced.
+        CannotJoin: the policy cannot be traced.
     """
 
     def __init__(self, model: Any, shape: Shape, slots: int) -> None:
@@ -43,13 +43,17 @@ class Cohort:
         self.rollouts = Rollouts(model.rollout_buffer, slots)
         self._now = np.zeros_like(self.rollouts.arrays["observations"][:, 0])
         self._starts = np.ones(self._now.shape[:2], dtype=bool)
-        self._acting = Acting(policy, shape.sampler, self.stack, self._now)
         self._knobs = Knobs(slots)
         rows = self.rollouts.steps * self.rollouts.environments
         size = model.batch_size if isinstance(model, PPO) else rows
         self._cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
         updating = partial(Updating, policy, shape, self.stack, self.rollouts, self._knobs)
-        self._updating = {size: updating(size) for size in {stop - start for start, stop in self._cuts}}
+        try:
+            self._acting = Acting(policy, shape.sampler, self.stack, self._now)
+            self._updating = {size: updating(size) for size in {stop - start for start, stop in self._cuts}}
+        except Exception as error:  # Whatever a user's own network does that torch cannot trace.
+            reason = str(error).strip().partition("\n")[0]
+            raise CannotJoin(f"its policy cannot be traced ({type(error).__name__}: {reason})") from error
 
     def train(self, runs: Sequence[Run | None]) -> None:
         """Trains every run to its end, each in the slot of its position; None leaves a slot empty."""

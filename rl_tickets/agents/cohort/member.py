@@ -14,7 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from rl_tickets.agents.cohort.rollouts import Array
 from rl_tickets.agents.cohort.stepping import quick
-from rl_tickets.agents.holding import check_held
+from rl_tickets.agents.holding import check_held, class_of
 from rl_tickets.agents.runs import Run
 
 
@@ -45,7 +45,7 @@ class Member:
         assert isinstance(self.model, OnPolicyAlgorithm)
         self.streams = Streams()
         self._iteration = 0
-        self._log_interval = inspect.signature(type(self.model).learn).parameters["log_interval"].default
+        self._log_interval = inspect.signature(class_of(self.model).learn).parameters["log_interval"].default
         self._leaving = ExitStack()
 
     def enter(self, release: Callable[[], None]) -> None:

@@ -63,4 +63,5 @@ class Rollouts:
 
     def places(self, drawn: Array) -> Array:
         """Where the rows that SB3's flattened buffer numbers by environment, then step, are in `flat`."""
-        return (drawn % self.steps) * self.environments + drawn // self.steps
+        places: Array = (drawn % self.steps) * self.environments + drawn // self.steps
+        return places

@@ -70,7 +70,8 @@ def _multi_categorical(distribution: Any, noise: Noise) -> torch.Tensor:
 
 
 def _bernoulli(distribution: Any, noise: Noise) -> torch.Tensor:
-    return (noise[0] < distribution.distribution.probs).float()
+    probs: torch.Tensor = distribution.distribution.probs
+    return (noise[0] < probs).float()
 
 
 def _gaussian(distribution: Any, noise: Noise) -> torch.Tensor:

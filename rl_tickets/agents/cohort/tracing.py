@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch._inductor import compile as inductor_compile
 from torch.distributions import Distribution
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -21,21 +20,48 @@ _COMPILED: dict[tuple[Any, ...], Flat] = {}
 """By graph and layout of the inputs: what is compiled serves every cohort of one shape in this process."""
 
 
-def compiled(function: Flat, *inputs: torch.Tensor) -> Flat:
-    """The same function as one compiled graph, for inputs of these shapes and strides; without a compiler, uncompiled.
+class Traced:
+    """A function as one graph, for inputs of these shapes and strides; compiled when it is first called.
 
-    The compiler keeps a cache of its own on disk, which makes compiling the same graph faster in later processes.
+    The compiler keeps a cache on disk, which makes compiling the same graph faster in later processes. Without a C++
+    compiler the graph runs as it is.
+
+    Args:
+        function: of tensors; may change them in place.
+        inputs: examples; their values do not matter.
 
     Raises:
         Exception: whatever torch raises about a function that cannot be traced.
     """
+
+    def __init__(self, function: Flat, *inputs: torch.Tensor) -> None:
+        with _quiet():
+            self._graph = make_fx(function, tracing_mode="fake")(*inputs)
+        layouts = tuple(map(_layout, inputs))
+        self._key = (self._graph.code, layouts, _constants(self._graph), torch.get_num_threads())
+        self._compiled: Flat | None = None
+
+    @torch.no_grad()
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self._compiled is None:
+            if self._key not in _COMPILED:
+                _COMPILED[self._key] = self._compile(*inputs)
+            self._compiled = _COMPILED[self._key]
+        return self._compiled(*inputs)
+
+    def _compile(self, *inputs: torch.Tensor) -> Flat:
+        made: Flat = self._graph if compiler() is None else torch.compile(self._graph, fullgraph=True, dynamic=False)
+        with _quiet():
+            made(*(x.clone() for x in inputs))
+        return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither gradients, nor warnings of the compiler's own deprecations."""
     with unvalidated(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = make_fx(function, tracing_mode="fake")(*inputs)
-        key = (graph.code, tuple(map(_layout, inputs)), _constants(graph), torch.get_num_threads())
-        if key not in _COMPILED:
-            _COMPILED[key] = graph if compiler() is None else inductor_compile(graph, list(inputs))
-    return _COMPILED[key]
+        yield
 
 
 def _layout(tensor: torch.Tensor) -> tuple[Any, ...]:

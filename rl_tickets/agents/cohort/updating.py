@@ -13,7 +13,7 @@ from rl_tickets.agents.cohort.joining import Shape
 from rl_tickets.agents.cohort.losses import Batch, Scalars
 from rl_tickets.agents.cohort.rollouts import Rollouts
 from rl_tickets.agents.cohort.stack import Stack
-from rl_tickets.agents.cohort.tracing import compiled
+from rl_tickets.agents.cohort.tracing import Traced
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 
@@ -114,7 +114,7 @@ class Updating:
             knobs.clip_range,
             knobs.clip_range_vf,
         )
-        self._update = compiled(update, *self._inputs, torch.zeros(len(stack.counts), batch_size, dtype=torch.int64))
+        self._update = Traced(update, *self._inputs, torch.zeros(len(stack.counts), batch_size, dtype=torch.int64))
 
     def step(self, index: torch.Tensor) -> torch.Tensor:
         """One gradient step on rows `index` (members, batch) of the rollouts; the loss's terms (terms, members)."""
