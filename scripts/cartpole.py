@@ -35,12 +35,16 @@ experiment = rt.Experiment(
     make_env=make_env,
     total_timesteps=50_000,
     densities=rt.geometric(keep=0.7, levels=14),
-    seeds=10,
-    # LAMP, not the default: results/cartpole_ppo was trained before scripts/criteria_cartpole.py had been.
+    seeds=20,
     searches={
-        "imp": rt.IMP(criterion=rt.lamp),
-        "imp_late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=5_120)),
+        "imp": rt.IMP(),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=5_120)),
+        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=5_120)),
+        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=2_560)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
+        "permuted_weights": rt.Spoiled(rt.permuted_weights),
+        "permuted_mask": rt.Spoiled(rt.permuted_mask),
+        "random_mask": rt.Spoiled(rt.random_mask),
     },
 )
 

@@ -199,9 +199,12 @@ class Experiment:
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """The seeds that train together: as few groups as the trainer allows, of nearly equal size."""
+        """The seeds that train together: groups of nearly equal size, no larger than the trainer asks, at least two.
+
+        They are the same however many processes there are, and two let two processes work.
+        """
         seeds = self.all_seeds
-        count = -(-len(seeds) // self.trainer.seeds)
+        count = min(max(-(-len(seeds) // self.trainer.seeds), 2), len(seeds))
         cuts = [len(seeds) * index // count for index in range(count + 1)]
         return tuple(seeds[start:stop] for start, stop in pairwise(cuts))
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import gymnasium as gym
 import tyro
 from rich.console import Console
 
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
+from rl_tickets.agents.trainers import Cohorts, Plain
 from rl_tickets.lab.complaint import complain
-from rl_tickets.lab.experiment import Experiment, Spoiled
+from rl_tickets.lab.experiment import Experiment, Plan, Spoiled
 from rl_tickets.lab.run import run
 from rl_tickets.report import terminal_table
 
@@ -32,6 +34,10 @@ class Flags:
     """Number of levels, the dense level 0 included."""
     timesteps: int | None = None
     """Environment steps of every level; rewind points keep their fraction of it."""
+    searches: tuple[str, ...] | None = None
+    """Names of the searches and controls to run; by default all of the script's."""
+    trainer: Literal["cohort", "plain"] | None = None
+    """How agents are trained: several seeds in lock-step, or each by SB3's own `learn`."""
     jobs: int | None = None
     """Worker processes, each with one torch thread; by default one for each core."""
     out: Path = Path("results")
@@ -52,6 +58,10 @@ class Flags:
                 levels=SMOKE_LEVELS if self.levels is None else self.levels,
                 timesteps=shortest if self.timesteps is None else self.timesteps,
             )
+        if flags.searches is not None:
+            experiment = replace(experiment, searches=_chosen(experiment.searches, flags.searches))
+        if flags.trainer is not None:
+            experiment = replace(experiment, trainer=Plain() if flags.trainer == "plain" else Cohorts())
         if flags.seeds is not None:
             experiment = replace(experiment, seeds=flags.seeds)
         if flags.levels is not None:
@@ -65,8 +75,17 @@ class Flags:
 
     def command(self) -> str:
         """The command line that gives these results again, without what does not change them."""
-        given = [f"--{name} {value}" for name in ("seeds", "levels", "timesteps") if (value := getattr(self, name))]
+        names = ("seeds", "levels", "timesteps", "trainer")
+        given = [f"--{name} {value}" for name in names if (value := getattr(self, name))]
+        given += [f"--searches {' '.join(self.searches)}"] if self.searches else []
         return " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *given, *(["--smoke"] if self.smoke else [])])
+
+
+def _chosen(searches: Mapping[str, Plan], names: tuple[str, ...]) -> dict[str, Plan]:
+    for name in names:
+        if name not in searches:
+            raise ValueError(f"this script has no search {name!r}; choose from: {', '.join(searches)}")
+    return {name: plan for name, plan in searches.items() if name in names}
 
 
 def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:

@@ -251,7 +251,7 @@ def one_thread() -> Iterator[None]:
 
 
 def ordered(experiment: Experiment, store: Store, complete: Container[int]) -> list[Task]:
-    """All tasks of the seeds that are not complete, those that others need first."""
+    """All tasks of the seeds that are not complete, group after group, and in each those that others need first."""
     names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
     names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
     groups = [tuple(None if seed in complete else seed for seed in group) for group in experiment.groups]
