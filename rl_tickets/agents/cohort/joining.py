@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -80,8 +81,8 @@ def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
     settings = (model.n_steps, model.n_envs, getattr(model, "batch_size", None), getattr(model, "n_epochs", 1))
     discount = (model.gamma, model.gae_lambda, model.max_grad_norm, target_kl)
     shapes = {name: tuple(p.shape) for name, p in policy.named_parameters()}
-    spaces = (model.observation_space, model.action_space)
-    signature = (class_of(model).__name__, str(policy), shapes, spaces, settings, discount, loss, rule, masked)
+    between = (model.observation_space, model.action_space)
+    signature = (class_of(model).__name__, str(policy), shapes, between, settings, discount, loss, rule, masked)
     return Shape(
         signature=repr(signature),
         trained=_stepped(model),
@@ -89,7 +90,7 @@ def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
         loss=loss,
         rule=rule,
         sampler=sampler,
-        discrete=type(model.action_space).__name__ == "Discrete",
+        discrete=isinstance(model.action_space, spaces.Discrete),
         max_grad_norm=float(model.max_grad_norm),
         target_kl=target_kl,
     )
@@ -135,6 +136,7 @@ def _stepped(model: Any) -> tuple[str, ...]:
         torch.as_tensor(np.zeros((1, *space.shape), space.dtype))
         for space in (model.observation_space, model.action_space)
     )
+    actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.float()
     with torch.enable_grad():
         values, log_prob, entropy = policy.evaluate_actions(observations, actions)
         total = values.sum() + log_prob.sum() + (0 if entropy is None else entropy.sum())

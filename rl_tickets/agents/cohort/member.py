@@ -60,7 +60,8 @@ class Member:
         self._total = total
         self._locals = {"self": model, "env": model.env, "callback": self.callback}
         known = {"total_timesteps": total, "log_interval": self._log_interval, "tb_log_name": tag, "iteration": 0}
-        self.callback.on_training_start({**self._locals, **known, "reset_num_timesteps": False}, globals())
+        known |= {"reset_num_timesteps": False, "progress_bar": False}
+        self.callback.on_training_start({**self._locals, **known}, globals())
         self._locals |= {"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps}
 
     @property

@@ -20,12 +20,15 @@ Moments = Mapping[str, torch.Tensor]
 class Rule(Protocol):
     """How gradients become new weights and moments.
 
-    `moments` gives the initial moments of a weight by the names torch's optimizer has for them. `step` takes one
+    `moments` gives the initial moments of a weight by the names torch's optimizer has for them, `count` a number of
+    steps, of shape (), as that optimizer keeps it. `step` takes one
     weight, its gradient and its moments, all with a leading member axis, and for each member the learning rate and the
     number of this step, from 1, both float64 of shape (members,).
     """
 
     def moments(self, weight: torch.Tensor) -> dict[str, torch.Tensor]: ...
+
+    def count(self, count: torch.Tensor) -> torch.Tensor | int: ...
 
     def step(
         self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor
@@ -43,6 +46,9 @@ class AdamRule:
 
     def moments(self, weight: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+
+    def count(self, count: torch.Tensor) -> torch.Tensor:
+        return count
 
     def step(
         self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor
@@ -71,6 +77,9 @@ class RMSpropRule:
 
     def moments(self, weight: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"square_avg": torch.ones_like(weight) if self.like_tensorflow else torch.zeros_like(weight)}
+
+    def count(self, count: torch.Tensor) -> torch.Tensor | int:
+        return int(count) if self.like_tensorflow else count
 
     def step(
         self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor

@@ -27,6 +27,7 @@ class Stack:
     def __init__(
         self, policy: nn.Module, trained: Iterable[str], masked: Iterable[str], rule: Rule, members: int
     ) -> None:
+        self._rule = rule
         named = dict(policy.named_parameters())
         self.weights = {name: _stacked(named[name], members) for name in trained}
         others = {**named, **dict(policy.named_buffers())}
@@ -56,7 +57,7 @@ class Stack:
         named = dict(policy.named_parameters())
         for name, moments in self.moments.items():
             state = optimizer.state[named[name]]
-            state["step"] = int(self.counts[slot]) if isinstance(state.get("step"), int) else self.counts[slot]
+            state["step"] = self._rule.count(self.counts[slot])
             for key, moment in moments.items():
                 state[key] = moment[slot]
 

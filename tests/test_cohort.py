@@ -1,0 +1,498 @@
+"""Cohorts train as SB3 does: same draws, same losses, same steps, for every option they take."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents_matrix import BY_NAME, Image, cartpole, differing, pendulum, small, sparse_mask, vec
+from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.utils import LinearSchedule
+
+import rl_tickets as rt
+from rl_tickets.agents.cohort import tracing
+from rl_tickets.agents.cohort.stepping import quick
+from rl_tickets.agents.runs import Run, Setting
+from rl_tickets.agents.state import TrainingState
+from rl_tickets.agents.training import Trained, Training
+from rl_tickets.search.imp import make_ticket
+from rl_tickets.tickets.ticket import Ticket
+
+ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
+TOLERANCE = 1e-5
+COHORTS, PLAIN = rt.Cohorts(), rt.Plain()
+
+
+@pytest.fixture(autouse=True)
+def _uncompiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests run the traced graph as it is: compiling it takes seconds, and changes no more than the last bits."""
+    if "compiled" not in request.keywords:
+        monkeypatch.setattr(tracing, "compiler", lambda: None)
+
+
+class Choices(gym.Env[np.ndarray, Any]):
+    """Rewards an action for each part of the observation; truncated after 7 steps."""
+
+    observation_space = spaces.Box(-1, 1, (3,), np.float64)
+
+    def __init__(self, action_space: gym.Space[Any]) -> None:
+        self.action_space = action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = 0
+        return self._draw(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        reward = float(np.sum(np.asarray(action, dtype=float)) * self._seen[0])
+        return self._draw(), reward, False, self._steps == 7, {}
+
+    def _draw(self) -> np.ndarray:
+        self._seen = self.np_random.uniform(-1, 1, 3)
+        return self._seen
+
+
+class Sines(BaseFeaturesExtractor):
+    """A user's own extractor."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, 6)
+        self.linear = torch.nn.Linear(observation_space.shape[0], 6)
+        self.register_buffer("scale", torch.full((6,), 2.0))
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return torch.sin(self.linear(observations) * self.scale)
+
+
+def ppo(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy", **changes: Any) -> PPO:
+    settings = {"learning_rate": 1e-2, "policy_kwargs": small(), **ON, **changes}
+    return PPO(policy, env(), seed=seed, device="cpu", **settings)
+
+
+def a2c(seed: int, env: Callable[[], Any] = cartpole, **changes: Any) -> A2C:
+    return A2C("MlpPolicy", env(), seed=seed, device="cpu", **{"n_steps": 8, "policy_kwargs": small(), **changes})
+
+
+def optimizer(cls: type, **kwargs: Any) -> dict[str, Any]:
+    return {"policy_kwargs": small(optimizer_class=cls, optimizer_kwargs=kwargs)}
+
+
+IMAGES: dict[str, Any] = {"policy": "CnnPolicy", "env": partial(vec, Image)}
+OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
+    "ppo": ppo,
+    "several environments": partial(ppo, env=partial(cartpole, 3)),
+    "a last minibatch that is smaller": partial(ppo, batch_size=12),
+    "schedules": partial(ppo, learning_rate=LinearSchedule(1e-2, 0, 1.0), clip_range=LinearSchedule(0.3, 0.1, 1.0)),
+    "clipped values": partial(ppo, clip_range_vf=0.05),
+    "entropy": partial(ppo, ent_coef=0.1, vf_coef=0.2),
+    "target_kl": partial(ppo, target_kl=1e-2, n_epochs=5, learning_rate=3e-2),
+    "tight norm": partial(ppo, max_grad_norm=0.01),
+    "advantages as they are": partial(ppo, normalize_advantage=False),
+    "continuous": partial(ppo, env=partial(pendulum, 2)),
+    "normalised": partial(ppo, env=partial(pendulum, 2, True)),
+    "multi-discrete": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 4])), 2)),
+    "multi-binary": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiBinary(3)))),
+    "box of several": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, (2,))))),
+    "box2d": partial(ppo, env=partial(vec, "LunarLander-v3", 2)),
+    "images": partial(ppo, **IMAGES, policy_kwargs={"features_extractor_kwargs": {"features_dim": 16}}),
+    "own extractor": partial(ppo, policy_kwargs=small(features_extractor_class=Sines)),
+    "extractors apart": partial(
+        ppo, policy_kwargs=small(features_extractor_class=Sines, share_features_extractor=False)
+    ),
+    "adamw": partial(ppo, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
+    "decay": partial(ppo, **optimizer(torch.optim.Adam, weight_decay=0.1, betas=(0.8, 0.9))),
+    "a2c": a2c,
+    "a2c with several environments": partial(a2c, env=partial(pendulum, 3, True), normalize_advantage=True),
+    "a2c with adam": partial(a2c, use_rms_prop=False),
+    "rmsprop as in tensorflow": partial(a2c, **optimizer(RMSpropTFLike, eps=1e-5)),
+}
+
+
+class Tags(Logger):
+    """A logger that remembers everything it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(folder=None, output_formats=[])
+        self.seen: list[dict[str, Any]] = []
+
+    def dump(self, step: int = 0) -> None:
+        times = ("time/fps", "time/time_elapsed")
+        self.seen.append({key: value for key, value in self.name_to_value.items() if key not in times})
+        super().dump(step)
+
+
+def setting(make: Callable[[int], BaseAlgorithm], seed: int = 0, total: int = 96, **more: Any) -> Setting:
+    return Setting(make, seed, total, **more)
+
+
+def ticket_for(make: Callable[[int], BaseAlgorithm], seed: int) -> Ticket:
+    model = make(seed)
+    return Ticket(mask=sparse_mask(model, seed), weights=model.policy.state_dict(), state={}, provenance={})
+
+
+def together(*runs: Run | None) -> list[Trained | None]:
+    COHORTS.train(runs)
+    return [run and run.finish() for run in runs]
+
+
+def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
+    assert list(ours) == list(theirs)
+    return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours)
+
+
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 12")
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_update_is_sb3s_own_train(option: str) -> None:
+    """One rollout and its update: the same rollout, the same minibatches, the same weights, moments and logs."""
+    make = OPTIONS[option]
+    assert COHORTS.obstacle(make(0)) is None
+    total = 1 if issubclass(type(make(0)), PPO) else 24
+    logs: list[Tags] = []
+
+    def log(model: BaseAlgorithm, level: int) -> None:
+        logs.append(Tags())
+        model.set_logger(logs[-1])
+
+    def run(seed: int) -> Run:
+        tickets = {0: None, 1: ticket_for(make, 1), 2: ticket_for(make, 2)}
+        return Run(setting(make, seed, total, log=log), Training(0, ticket=tickets[seed]))
+
+    ours, theirs = [run(seed) for seed in range(3)], [run(seed) for seed in range(3)]
+    together(*ours)
+    PLAIN.train(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < TOLERANCE
+        mine, sb3s = TrainingState.capture(one.model), TrainingState.capture(other.model)
+        moments, expected = ((state.optimizers or {})["policy.optimizer"]["state"] for state in (mine, sb3s))
+        assert sorted(moments) == sorted(expected)
+        for index in expected:
+            assert list(moments[index]) == list(expected[index])
+            for key, value in expected[index].items():
+                torch.testing.assert_close(
+                    torch.as_tensor(moments[index][key]), torch.as_tensor(value), atol=1e-5, rtol=1e-4
+                )
+        assert mine.schedule == sb3s.schedule
+        assert (mine.counters or {})["_n_updates"] == (sb3s.counters or {})["_n_updates"]
+    for one_log, other_log in zip(logs[:3], logs[3:], strict=True):
+        assert one_log.name_to_value == pytest.approx(dict(other_log.name_to_value), rel=1e-3, abs=1e-5, nan_ok=True)
+
+
+def test_target_kl_ends_the_update_of_one_member_alone() -> None:
+    """The option above would prove nothing if no member were ever stopped, or all at once."""
+    runs = [Run(setting(OPTIONS["target_kl"], seed, 1), Training(0)) for seed in range(4)]
+    together(*runs)
+    epochs = {run.model._n_updates for run in runs}  # type: ignore[attr-defined]
+    assert len(epochs) > 1
+    assert min(epochs) < 5
+
+
+def test_whole_levels_are_trained_as_by_sb3() -> None:
+    """Several rollouts: segments, rewind points, schedules, time limits, curve."""
+
+    def make(seed: int) -> PPO:
+        return ppo(seed, partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2, True))
+
+    def run() -> Run:
+        return Run(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
+
+    ours, theirs = run(), run()
+    (mine,) = together(ours)
+    PLAIN.train([theirs])
+    sb3s = theirs.finish()
+    assert mine is not None
+    for state, expected in ((mine.end, sb3s.end), *((mine.kept[at], sb3s.kept[at]) for at in (0, 64))):
+        assert largest_difference(state.policy, expected.policy) < 1e-4
+        assert state.schedule == expected.schedule
+        assert state.normalizer is not None
+        assert expected.normalizer is not None
+        for ours_, theirs_ in zip(
+            *(part.normalizer["observations"][""].values() for part in (state, expected)), strict=True
+        ):
+            np.testing.assert_allclose(ours_, theirs_, rtol=1e-12)
+    assert [point[::2] for point in mine.curve] == [point[::2] for point in sb3s.curve]
+    assert mine.timesteps == sb3s.timesteps == 160
+
+
+def members(count: int, **changes: Any) -> list[Run]:
+    """Runs at different levels, densities and rewind points, with different budgets."""
+    made: list[Run] = []
+    for seed in range(count):
+        request = Training(seed, ticket=ticket_for(ppo, seed) if seed % 2 else None, until=48 + 16 * seed)
+        made.append(Run(setting(partial(ppo, **changes), seed, 96), request))
+    return made
+
+
+def ends(*runs: Run | None) -> list[dict[str, torch.Tensor]]:
+    return [trained.end.policy for trained in together(*runs) if trained is not None]
+
+
+@pytest.mark.parametrize("_how", [pytest.param("compiled", marks=pytest.mark.compiled), "uncompiled"])
+def test_neighbours_do_not_change_one_bit_of_a_member(_how: str) -> None:
+    everyone = ends(*members(4))
+    alone = ends(None, None, members(4)[2], None)
+    assert differing(alone[0], everyone[2]) == []
+    assert differing(ends(*reversed(members(4)[:2]), None, members(4)[3])[2], everyone[3]) == []
+
+
+def test_a_cohort_of_one_and_of_many_train_the_same_member() -> None:
+    many, one = ends(*members(4))[2], ends(members(4)[2])[0]
+    assert largest_difference(many, one) < TOLERANCE
+
+
+@pytest.mark.compiled
+def test_compiled_and_uncompiled_train_the_same_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracing.compiler() is not None
+    compiled = ends(*members(2))
+    monkeypatch.setattr(tracing, "compiler", lambda: None)
+    monkeypatch.setattr(tracing, "_COMPILED", {})
+    for one, other in zip(compiled, ends(*members(2)), strict=True):
+        assert largest_difference(one, other) < TOLERANCE
+
+
+@pytest.mark.compiled
+def test_without_a_compiler_the_graph_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert tracing.compiler() is None
+
+
+def test_pruned_weights_and_their_moments_are_zero_at_every_step() -> None:
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            state = TrainingState.capture(self.model)
+            for name, kept in mask.items():
+                assert not state.policy[name][~kept].any()
+            for slot, name in enumerate(dict(self.model.policy.named_parameters())):
+                moments = (state.optimizers or {})["policy.optimizer"]["state"].get(slot)
+                if name in mask and moments is not None:
+                    seen.append(name)
+                    assert not moments["exp_avg"][~mask[name]].any()
+            return True
+
+    ticket, seen = ticket_for(ppo, 1), []
+    mask = ticket.mask
+    run = Run(setting(ppo, 1, callback=Look), Training(1, ticket=ticket))
+    together(run, *members(2))
+    assert set(seen) == set(mask)
+    with pytest.raises(rt.LeakError):
+        leak(ticket)
+
+
+def leak(ticket: Ticket) -> None:
+    """A callback that writes a pruned weight at the end."""
+
+    class Write(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_training_end(self) -> None:
+            with torch.no_grad():
+                next(self.model.policy.parameters()).fill_(1.0)
+
+    together(Run(setting(ppo, 1, callback=Write), Training(1, ticket=ticket)))
+
+
+def exploding(seed: int) -> PPO:
+    return ppo(seed, learning_rate=1e30 if seed == 1 else 1e-2)
+
+
+def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours() -> None:
+    def runs(*seeds: int) -> list[Run | None]:
+        return [Run(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
+
+    found = together(*runs(0, 1, 2))
+    assert [trained is not None and trained.diverged for trained in found] == [False, True, False]
+    assert found[1] is not None
+    assert found[1].timesteps < 96
+    for with_it, without in zip(ends(*runs(0, 1, 2))[::2], ends(*runs(0, 2)), strict=True):
+        assert differing(with_it, without) == []
+
+
+class StopAt(BaseCallback):
+    """Ends training in the middle of a rollout."""
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps < 41
+
+
+def test_a_member_that_stops_early_leaves_alone() -> None:
+    def runs() -> list[Run]:
+        return [Run(setting(ppo, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
+
+    found, plain = together(*runs()), runs()
+    PLAIN.train(plain)
+    assert [trained and trained.timesteps for trained in found] == [96, 41, 96]
+    for trained, run in zip(found, plain, strict=True):
+        expected = run.finish()
+        assert trained is not None
+        assert largest_difference(trained.end.policy, expected.end.policy) < 1e-4
+        assert trained.end.schedule == expected.end.schedule
+
+
+def test_early_bird_stops_a_member_where_it_stops_sb3() -> None:
+    bird = rt.EarlyBird(density=0.5, every=16, window=2, threshold=0.9)
+
+    def run(seed: int) -> Run:
+        return Run(setting(ppo, seed, 160), Training(0, early_bird=bird))
+
+    plain = [run(0), run(1)]
+    PLAIN.train(plain)
+    for trained, other in zip(together(run(0), run(1)), plain, strict=True):
+        assert trained is not None
+        assert trained.sightings == other.finish().sightings != ()
+        assert trained.timesteps == other.finish().timesteps < 160
+
+
+def test_exact_rewinding_of_a_full_mask_repeats_the_dense_run() -> None:
+    boundaries = (0, 32)
+    (dense,) = together(Run(setting(ppo, 3, boundaries=boundaries), Training(0, keep_at=(32,))))
+    assert dense is not None
+    start = rt.Rewind.exact(32).start(dense.kept[32], dense.end)
+    full = make_ticket(dense.mask, start, dense, rt.Rewind.exact(32), {})
+    (again,) = together(Run(setting(ppo, 3, boundaries=boundaries), Training(1, ticket=full, start=start)))
+    assert again is not None
+    assert differing(again.end.policy, dense.end.policy) == []
+
+
+def test_afterwards_a_member_is_an_agent_like_any_other() -> None:
+    ticket = ticket_for(ppo, 0)
+    runs = [Run(setting(ppo, seed), Training(1, ticket=ticket)) for seed in range(2)]
+    together(*runs)
+    first, second = (run.model for run in runs)
+    owners = {p.untyped_storage().data_ptr() for run in runs for p in run.model.policy.parameters()}
+    assert len(owners) == 2 * len(list(first.policy.parameters()))
+    before = {name: tensor.clone() for name, tensor in second.policy.state_dict().items()}
+    assert type(first.get_env().unwrapped).__name__ == "DummyVecEnv"  # type: ignore[union-attr]
+    first.learn(32, reset_num_timesteps=False)
+    assert not any(first.policy.state_dict()[name][~kept].any() for name, kept in ticket.mask.items())
+    assert differing(dict(second.policy.state_dict()), before) == []
+    assert first.num_timesteps == 128
+
+
+def test_an_error_in_one_member_gives_all_their_agents_back() -> None:
+    class Fail(BaseCallback):
+        def _on_step(self) -> bool:
+            raise KeyError("a user's own error")
+
+    runs = [Run(setting(ppo, 0), Training(0)), Run(setting(ppo, 1, callback=Fail), Training(0))]
+    with pytest.raises(KeyError, match="a user's own error"):
+        COHORTS.train(runs)
+    for run in runs:
+        assert type(run.model.get_env().unwrapped).__name__ == "DummyVecEnv"  # type: ignore[union-attr]
+        run.model.learn(16)
+
+
+def test_callbacks_see_what_sb3_shows_them() -> None:
+    keys: list[set[str]] = []
+
+    class Keys(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.n_calls == 20:
+                keys.append(set(self.locals))
+                shown.append({key: np.shape(self.locals[key]) for key in ("actions", "clipped_actions", "values")})
+                shown.append({key: np.shape(self.locals[key]) for key in ("log_probs", "new_obs", "rewards", "dones")})
+            return True
+
+        def _on_rollout_end(self) -> None:
+            buffer = self.model.rollout_buffer  # type: ignore[attr-defined]
+            ends.append((buffer.full, buffer.pos, buffer.advantages.shape))
+
+    shown: list[Any] = []
+    ends: list[Any] = []
+    for trainer in (COHORTS, PLAIN):
+        trainer.train([Run(setting(partial(ppo, env=partial(pendulum, 2)), 0, callback=Keys), Training(0))])
+    assert keys[0] >= keys[1] - {"idx", "done", "obs_tensor", "terminal_obs", "terminal_value"}
+    assert shown[:2] == shown[2:]
+    assert ends[: len(ends) // 2] == ends[len(ends) // 2 :]
+
+
+def test_quick_stepping_answers_as_sb3s_environment_does() -> None:
+    slow, fast = (vec(partial(Choices, spaces.Discrete(2)), 3) for _ in range(2))
+    for env in (slow, fast):
+        env.seed(4)
+        env.reset()
+    generator = np.random.default_rng(0)
+    with quick(fast):
+        for _ in range(20):
+            actions = generator.integers(2, size=3)
+            for one, other in zip(slow.step(actions)[:3], fast.step(actions)[:3], strict=True):
+                np.testing.assert_array_equal(one, other)
+                assert one.dtype == other.dtype
+            for env in (slow, fast):
+                env.step_async(actions)
+            for one, other in zip(slow.step_wait()[3], fast.step_wait()[3], strict=True):
+                assert one.keys() == other.keys()
+                assert one["TimeLimit.truncated"] is other["TimeLimit.truncated"]
+
+
+class Branching(Sines):
+    """Decides by the values it sees."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        found = super().forward(observations)
+        return found if found.sum() > 0 else -found
+
+
+class OwnTrain(PPO):
+    def train(self) -> None:
+        super().train()
+
+
+class OwnForward(ActorCriticPolicy):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs)
+
+
+REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
+    "it explores with gSDE": partial(ppo, env=pendulum, use_sde=True),
+    "cohorts know PPO and A2C, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
+    "cohorts know PPO and A2C, not SAC": BY_NAME["sac"].make,
+    "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,
+    "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
+    "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
+    "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD)),
+    "its optimizer (Adam) is not": partial(ppo, **optimizer(torch.optim.Adam, amsgrad=True)),
+    "its policy cannot be traced": partial(ppo, policy_kwargs=small(features_extractor_class=Branching)),
+    "its optimizer (Adam, Adam) is not": lambda s: PPO(
+        BY_NAME["own_heads"].make(0).policy_class, cartpole(), seed=s, **ON
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_cannot_join_is_told_why(reason: str) -> None:
+    told = COHORTS.obstacle(REASONS[reason](0))
+    assert told is not None
+    assert told.startswith(reason)
+    assert "\n" not in told
+
+
+def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:
+    def make(seed: int) -> PPO:
+        return ppo(seed, policy_kwargs=small() if seed % 2 else {"net_arch": [4]})
+
+    found = together(*(Run(setting(make, seed, 32), Training(0)) for seed in range(3)))
+    assert [trained and trained.timesteps for trained in found] == [32] * 3
+
+
+def test_a_member_can_be_pickled_by_sb3_afterwards(tmp_path: Any) -> None:
+    run = Run(setting(ppo), Training(0))
+    together(run)
+    run.model.save(tmp_path / "agent")
+    again = PPO.load(tmp_path / "agent", device="cpu")
+    assert differing(dict(again.policy.state_dict()), dict(run.model.policy.state_dict())) == []
+    assert pickle.dumps(run.model.policy.state_dict())
+    del again
