@@ -36,11 +36,7 @@ TOLERANCE = 1e-5
 COHORTS, PLAIN = rt.Cohorts(), rt.Plain()
 
 
-@pytest.fixture(autouse=True)
-def _uncompiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most tests run the traced graph as it is: compiling it takes seconds, and changes no more than the last bits."""
-    if "compiled" not in request.keywords:
-        monkeypatch.setattr(tracing, "compiler", lambda: None)
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 class Choices(gym.Env[np.ndarray, Any]):

@@ -27,16 +27,25 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import rl_tickets as rt
 from rl_tickets.agents.segments import begin_segment
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.agents.trainers import Trainer
 from rl_tickets.agents.training import Progress, Trained, Training
 from rl_tickets.search.imp import make_ticket
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+JOINING = ("ppo", "a2c", "ppo_images", "ppo_images_apart", "ppo_box2d")
+COHORTS, PLAIN = rt.Cohorts(), rt.Plain()
+every_trainer = pytest.mark.parametrize(
+    ("case", "trainer"),
+    [*((case, PLAIN) for case in CASES), *((BY_NAME[name], COHORTS) for name in JOINING)],
+    ids=lambda value: value.name if isinstance(value, Case) else type(value).__name__,
+)
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 @cache
-def dense_run(name: str) -> tuple[dict[str, torch.Tensor], Trained, list[Progress]]:
+def dense_run(name: str, trainer: Trainer = PLAIN) -> tuple[dict[str, torch.Tensor], Trained, list[Progress]]:
     case = BY_NAME[name]
-    model, result, saved = trained(case, Training(0, keep_at=(case.at,)))
+    model, result, saved = trained(case, Training(0, keep_at=(case.at,)), trainer=trainer)
     return tensors(model), result, saved
 
 
@@ -48,39 +57,41 @@ def through_a_file(progress: Progress, folder: Path) -> Progress:
     return replace(progress, state=TrainingState.load(folder / "state"), kept=kept)
 
 
-@every_case
-def test_resumed_from_a_file_a_run_ends_bit_identical(case: Case, tmp_path: Path) -> None:
-    end, dense, saved = dense_run(case.name)
+@every_trainer
+def test_resumed_from_a_file_a_run_ends_bit_identical(case: Case, trainer: Trainer, tmp_path: Path) -> None:
+    end, dense, saved = dense_run(case.name, trainer)
     assert [progress.state.timesteps >= case.at for progress in saved] == [True, True]
     for progress in saved:
-        model, result, _ = trained(case, Training(0, keep_at=(case.at,)), resume=through_a_file(progress, tmp_path))
+        model, result, _ = trained(
+            case, Training(0, keep_at=(case.at,)), resume=through_a_file(progress, tmp_path), trainer=trainer
+        )
         assert differing(tensors(model), end) == []
         assert result.timesteps == dense.timesteps
         assert result.curve == dense.curve
         assert differing(state_tensors(result.kept[case.at]), state_tensors(dense.kept[case.at])) == []
 
 
-@every_case
-def test_rewound_exactly_with_a_full_mask_a_run_ends_bit_identical(case: Case) -> None:
-    end, dense, _ = dense_run(case.name)
+@every_trainer
+def test_rewound_exactly_with_a_full_mask_a_run_ends_bit_identical(case: Case, trainer: Trainer) -> None:
+    end, dense, _ = dense_run(case.name, trainer)
     rewind = rt.Rewind.exact(case.at)
     point = dense.kept[case.at]
     start = rewind.start(point, dense.end)
     ticket = make_ticket(dense.mask, start, dense, rewind, {})
-    model, result, _ = trained(case, Training(1, ticket=ticket, start=start))
+    model, result, _ = trained(case, Training(1, ticket=ticket, start=start), trainer=trainer)
     assert differing(tensors(model), end) == []
     assert result.timesteps == dense.timesteps - point.timesteps
 
 
-@every_case
-def test_a_sparse_level_resumes_bit_identical(case: Case, tmp_path: Path) -> None:
-    _, dense, _ = dense_run(case.name)
+@every_trainer
+def test_a_sparse_level_resumes_bit_identical(case: Case, trainer: Trainer, tmp_path: Path) -> None:
+    _, dense, _ = dense_run(case.name, trainer)
     rewind = rt.Rewind(at=case.at)
     start = rewind.start(dense.kept[case.at], dense.end)
     mask = sparse_mask(case.make(0))
     request = Training(1, ticket=make_ticket(mask, start, dense, rewind, {}), start=start)
-    model, result, saved = trained(case, request)
-    again, other, _ = trained(case, request, resume=through_a_file(saved[0], tmp_path))
+    model, result, saved = trained(case, request, trainer=trainer)
+    again, other, _ = trained(case, request, resume=through_a_file(saved[0], tmp_path), trainer=trainer)
     assert differing(tensors(again), tensors(model)) == []
     assert (other.timesteps, other.curve) == (result.timesteps, result.curve)
     named = dict(again.policy.named_parameters())

@@ -116,7 +116,7 @@ class Cohort:
         rewards, starts = self.rollouts.arrays["rewards"], self.rollouts.arrays["episode_starts"]
         starts[:, step] = self._starts
         executed = clipped(chosen, self._space)
-        rows = list(zip(chosen, executed, values.unbind(), log_probs.unbind(), strict=True))
+        rows = list(zip(chosen, executed, values.unsqueeze(-1).unbind(), log_probs.unbind(), strict=True))
         staying = []
         for member in members:
             slot = member.slot
