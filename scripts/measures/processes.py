@@ -1,0 +1,92 @@
+"""What worker processes gain and need, with either trainer; a whole small search with both."""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from cartpole import experiment as cartpole
+
+import rl_tickets as rt
+from measures.cohorts import make_cartpole
+from measures.rows import Row, ratios, row
+from rl_tickets.lab.run import begin, unfinished
+from rl_tickets.lab.store import Store
+from rl_tickets.lab.workers import run_workers
+
+TRAINERS = {"plain": rt.Plain(), "cohort": rt.Cohorts()}
+LEVELS = {"plain": (1.0, 0.5), "cohort": (1.0, 0.5, 0.25, 0.12)}
+
+
+def small(trainer: str) -> rt.Experiment:
+    """Levels of equal length on CartPole, enough of them that starting a worker does not decide."""
+    seeds = 4 if trainer == "plain" else 10
+    return replace(
+        cartpole,
+        trainer=TRAINERS[trainer],
+        searches={"imp": rt.IMP()},
+        densities=LEVELS[trainer],
+        seeds=seeds,
+        episodes=10,
+    )
+
+
+def seconds(experiment: rt.Experiment, jobs: int) -> float:
+    """In worker processes, also a single one, so that all pay for starting them."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "small")
+        plan = begin(experiment, store)
+        began = time.perf_counter()
+        run_workers(unfinished(plan, store), jobs, lambda: None)
+        return time.perf_counter() - began
+
+
+def jobs(pairs: int) -> Iterator[Row]:
+    for trainer in TRAINERS:
+        values = ratios(lambda t=trainer: seconds(small(t), 1), lambda t=trainer: seconds(small(t), 2), pairs)
+        yield row(f"{trainer} trainer, two jobs: one job's seconds / two jobs'", values, ">= 1.8")
+
+
+def search(pairs: int) -> Iterator[Row]:
+    """Eight seeds, twelve levels, IMP and two controls; once, since the plain side takes a quarter of an hour."""
+    experiment = replace(
+        cartpole,
+        make_model=make_cartpole,
+        total_timesteps=16_384,
+        densities=rt.geometric(keep=0.8, levels=12),
+        seeds=8,
+        searches={
+            "imp": rt.IMP(),
+            "random_reinit": rt.Spoiled(rt.random_reinit),
+            "permuted_mask": rt.Spoiled(rt.permuted_mask),
+        },
+        episodes=20,
+    )
+    plain, cohort = (seconds(replace(experiment, trainer=trainer), 2) for trainer in TRAINERS.values())
+    yield row("whole small search, two jobs: plain / cohort, compiling included", [plain / cohort], ">= 6")
+    yield row("whole small search, two jobs: seconds with cohorts", [cohort])
+
+
+def memory(pairs: int) -> Iterator[Row]:
+    for trainer in TRAINERS:
+        yield row(f"{trainer} trainer: peak memory of a worker on CartPole, MB", [_peak(trainer)], "<= 700")
+
+
+def _peak(trainer: str) -> float:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        process = context.Process(target=_run_and_tell, args=(trainer, folder, theirs))
+        process.start()
+        megabytes = float(ours.recv())
+        process.join()
+    return megabytes
+
+
+def _run_and_tell(trainer: str, folder: str, connection: object) -> None:
+    experiment = replace(small(trainer), seeds=5).scaled(5_120)
+    rt.run(replace(experiment, trainer=TRAINERS[trainer]), jobs=1, out=folder)
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # type: ignore[attr-defined]
