@@ -35,11 +35,11 @@ def make_halfcheetah(seed: int) -> PPO:
 def runs(
     make_model: MakeModel, steps: int, count: int, callback: Callable[[], BaseCallback] | None = None
 ) -> list[Run]:
-    quiet = partial(_log, None)
-    return [Run(Setting(make_model, s, steps, callback=callback, log=quiet), Training(0)) for s in range(count)]
+    """Dense runs of so many seeds."""
+    return [Run(Setting(make_model, s, steps, callback=callback, log=_quiet), Training(0)) for s in range(count)]
 
 
-def _log(_: None, model: BaseAlgorithm, level: int) -> None:
+def _quiet(model: BaseAlgorithm, level: int) -> None:
     model.set_logger(Logger(None, []))
 
 
