@@ -24,11 +24,16 @@ experiment = rt.Experiment(
     make_env=make_env,
     total_timesteps=500_000,
     densities=rt.geometric(keep=0.7, levels=12),
-    seeds=10,
+    seeds=20,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=25_000)),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=25_040)),
+        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=25_040)),
+        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=20_000)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
+        "permuted_weights": rt.Spoiled(rt.permuted_weights),
+        "permuted_mask": rt.Spoiled(rt.permuted_mask),
+        "random_mask": rt.Spoiled(rt.random_mask),
     },
     segment=100_000,
 )

@@ -43,7 +43,7 @@ experiment = rt.Experiment(
     seeds=10,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=50_000)),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=50_176)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
     },
     episodes=20,

@@ -25,9 +25,10 @@ class SmallCNN(BaseFeaturesExtractor):
 
 
 def make_env() -> gym.Env:
-    from minatar.gym import register_envs
+    if "MinAtar/Breakout-v1" not in gym.registry:
+        from minatar.gym import register_envs
 
-    register_envs()
+        register_envs()
     return gym.make("MinAtar/Breakout-v1")
 
 
@@ -46,7 +47,7 @@ experiment = rt.Experiment(
     seeds=10,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=50_000)),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=49_152)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
     },
     segment=200_000,

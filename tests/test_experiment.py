@@ -96,6 +96,14 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert experiment(seeds=[7, 3]).all_seeds == (7, 3)
 
 
+def test_seeds_train_in_groups_of_nearly_equal_size() -> None:
+    assert experiment(seeds=12).groups == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11))
+    assert experiment(seeds=[5, 3, 9]).groups == ((5,), (3, 9)), "two groups at least, so that two processes can work"
+    assert experiment(seeds=1).groups == ((0,),)
+    assert experiment(seeds=3, trainer=rt.Plain()).groups == ((0,), (1,), (2,))
+    assert experiment(seeds=6, trainer=rt.Cohorts(seeds=3)).groups == ((0, 1, 2), (3, 4, 5))
+
+
 def test_scaling_keeps_fractions_of_the_budget() -> None:
     scaled = experiment(warmup=500).scaled(1_000)
     assert (scaled.total_timesteps, scaled.warmup) == (1_000, 50)
@@ -131,6 +139,11 @@ def test_settings_tell_every_choice_of_a_search_apart(change: dict[str, Any]) ->
     changed = experiment(searches={"imp": rt.IMP(**change)}).settings()
     assert changed != experiment(searches={"imp": rt.IMP()}).settings()
     assert json.loads(json.dumps(changed)) == changed
+
+
+def test_settings_tell_how_agents_are_trained() -> None:
+    told = [experiment(trainer=trainer).settings()["trainer"] for trainer in (rt.Plain(), rt.Cohorts(), rt.Cohorts(2))]
+    assert told == ["Plain()", "Cohorts(seeds=5)", "Cohorts(seeds=2)"]
 
 
 def test_settings_do_not_change_with_what_cannot_change_results() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
+from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.lab.experiment import Experiment
@@ -272,3 +272,24 @@ def test_the_move_of_a_rewind_point_is_told_once(tmp_path: Path) -> None:
         rt.run(inside, jobs=1, out=tmp_path)
     assert len(told) == 1
     assert {row.start for row in read_csv(LevelRow, tmp_path / "tiny") if row.search == "imp"} == {64}
+
+
+def test_what_cannot_join_a_cohort_is_told_once_and_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = replace(DQN_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5))
+    rt.run(small, jobs=1, out=tmp_path)
+    assert capsys.readouterr().err == "This agent trains with plain SB3, since cohorts know PPO and A2C, not DQN.\n"
+    settings = json.loads((tmp_path / "tiny" / "experiment.json").read_text())["settings"]
+    assert settings["trainer"] == "Plain()"
+    assert len(read_csv(LevelRow, tmp_path / "tiny")) == 4
+
+
+def test_both_trainers_give_the_same_rows_of_short_runs(out: Path, tmp_path: Path) -> None:
+    """Long enough for several updates, short enough that the last bits have not grown into other actions."""
+    rt.run(replace(ALL, trainer=rt.Plain()), jobs=1, out=tmp_path)
+    ours, theirs = (read_csv(LevelRow, folder / "tiny") for folder in (out, tmp_path))
+    assert [(row.search, row.seed, row.level, row.timesteps, row.start) for row in ours] == [
+        (row.search, row.seed, row.level, row.timesteps, row.start) for row in theirs
+    ]
+    assert [row.density for row in ours] == [row.density for row in theirs]
+    with pytest.raises(ValueError, match=r"trainer = 'Plain\(\)', now it is 'Cohorts\(seeds=5\)'"):
+        rt.run(ALL, jobs=1, out=tmp_path)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,11 @@ from tiny import (
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
 
-EXPERIMENTS = {"ppo": PPO_EXPERIMENT, "dqn": DQN_EXPERIMENT}
+EXPERIMENTS = {
+    "ppo": PPO_EXPERIMENT,
+    "dqn": DQN_EXPERIMENT,
+    "ppo_plain": replace(PPO_EXPERIMENT, trainer=rt.Plain()),
+}
 Reference = tuple[Path, float]
 
 
@@ -56,7 +61,7 @@ def assert_complete(folder: Path, reference: Path) -> None:
     assert not (folder / ".work").exists()
 
 
-@pytest.mark.parametrize(("name", "kills"), [("ppo", 4), ("dqn", 4)])
+@pytest.mark.parametrize(("name", "kills"), [("ppo", 4), ("ppo_plain", 4), ("dqn", 4)])
 def test_killed_at_pseudo_random_moments(
     name: str, kills: int, references: Callable[[str], Reference], tmp_path: Path
 ) -> None:

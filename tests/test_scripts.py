@@ -66,7 +66,6 @@ def test_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     "path", [path for path in SCRIPTS if path.stem not in ("report", "benchmark")], ids=lambda p: p.stem
 )
-@pytest.mark.filterwarnings("ignore:.*Overriding environment MinAtar:UserWarning")
 def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent trains a rollout in its environment, differs with its seed, and plays an episode."""
     module = load(path, monkeypatch)
@@ -80,6 +79,7 @@ def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for plan in experiment.searches.values():
         if isinstance(plan, rt.IMP) and plan.rewind.at:
             assert plan.rewind.at / experiment.total_timesteps <= 0.11
+            assert plan.rewind.at % rollout_steps(model) == 0, "a late rewind point inside a rollout warns"
     if rollout_steps(model) <= TOO_LONG:
         model, trained = train(Setting(experiment.make_model, 0, rollout_steps(model)), Training(0))
         assert trained.timesteps >= rollout_steps(model)
@@ -99,8 +99,8 @@ def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "folder", "flags", "trained"),
     [
-        ("cartpole", "cartpole_ppo", "--smoke", 2 * (1 + 3 * 2)),
-        ("pendulum", "pendulum_sac", "--seeds 1 --levels 2 --smoke", 1 + 3),
+        ("cartpole", "cartpole_ppo", "--searches imp imp_late random_reinit --smoke", 2 * (1 + 3 * 2)),
+        ("pendulum", "pendulum_sac", "--seeds 1 --levels 2 --trainer plain --smoke", 1 + 3),
     ],
 )
 def test_smoke(name: str, folder: str, flags: str, trained: int, tmp_path: Path) -> None:

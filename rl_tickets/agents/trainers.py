@@ -32,7 +32,10 @@ class Trainer(Protocol):
 class Plain:
     """SB3's own `learn`, one run after the other; works for every agent."""
 
-    seeds: int = 1
+    @property
+    def seeds(self) -> int:
+        """One."""
+        return 1
 
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """None."""
