@@ -24,6 +24,8 @@ from rl_tickets.agents.runs import Setting
 from rl_tickets.agents.training import Training
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+TOOLS = ("report", "benchmark", "cohort_vs_plain")
+"""Scripts that are not a single experiment."""
 TOO_LONG = 2_000
 """Environment steps of a rollout that takes too long here."""
 
@@ -63,9 +65,7 @@ def test_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert not err
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SCRIPTS if path.stem not in ("report", "benchmark")], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", [path for path in SCRIPTS if path.stem not in TOOLS], ids=lambda p: p.stem)
 def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent trains a rollout in its environment, differs with its seed, and plays an episode."""
     module = load(path, monkeypatch)
@@ -92,7 +92,7 @@ def _weights(model: object) -> list[np.ndarray]:
 
 
 def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [load(path, monkeypatch).experiment.name for path in SCRIPTS if path.stem not in ("report", "benchmark")]
+    names = [load(path, monkeypatch).experiment.name for path in SCRIPTS if path.stem not in TOOLS]
     assert len(set(names)) == len(names)
 
 
