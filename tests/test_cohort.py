@@ -182,6 +182,9 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
                     torch.as_tensor(moments[index][key]), torch.as_tensor(value), atol=1e-5, rtol=1e-4
                 )
         assert mine.schedule == sb3s.schedule
+        assert (mine.normalizer is None) == (sb3s.normalizer is None)
+        for part, statistics in (sb3s.normalizer or {}).items():
+            torch.testing.assert_close((mine.normalizer or {})[part], statistics, check_dtype=False)
         assert (mine.counters or {})["_n_updates"] == (sb3s.counters or {})["_n_updates"]
     for one_log, other_log in zip(logs[:3], logs[3:], strict=True):
         assert one_log.name_to_value == pytest.approx(dict(other_log.name_to_value), rel=1e-3, abs=1e-5, nan_ok=True)
@@ -376,6 +379,19 @@ def test_afterwards_a_member_is_an_agent_like_any_other() -> None:
     assert not any(first.policy.state_dict()[name][~kept].any() for name, kept in ticket.mask.items())
     assert differing(dict(second.policy.state_dict()), before) == []
     assert first.num_timesteps == 128
+
+
+def test_statistics_of_vec_normalize_are_a_members_own_again() -> None:
+    make = OPTIONS["normalised"]
+    runs = [Run(setting(make, seed), Training(0)) for seed in range(2)]
+    together(*runs)
+    envs: Any = [run.model.get_vec_normalize_env() for run in runs]
+    before = envs[1].obs_rms.mean.copy()
+    assert not np.shares_memory(envs[0].obs_rms.mean, envs[1].obs_rms.mean)
+    assert not np.array_equal(envs[0].obs_rms.mean, before)
+    runs[0].model.learn(32, reset_num_timesteps=False)
+    assert np.array_equal(envs[1].obs_rms.mean, before)
+    assert envs[0].obs_rms.count > envs[1].obs_rms.count
 
 
 def test_an_error_in_one_member_gives_all_their_agents_back() -> None:

@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from rl_tickets.agents.cohort.acting import Acting, clipped
 from rl_tickets.agents.cohort.joining import CannotJoin, Shape, template
 from rl_tickets.agents.cohort.member import Member
+from rl_tickets.agents.cohort.normalizing import Answer, Normalizing
 from rl_tickets.agents.cohort.rollouts import Array, Rollouts
 from rl_tickets.agents.cohort.stack import Stack
 from rl_tickets.agents.cohort.updating import Knobs, Updating
@@ -43,6 +44,8 @@ class Cohort:
         self.rollouts = Rollouts(model.rollout_buffer, slots)
         self._now = np.zeros_like(self.rollouts.arrays["observations"][:, 0])
         self._starts = np.ones(self._now.shape[:2], dtype=bool)
+        normalization = shape.normalization
+        self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
         self._knobs = Knobs(slots)
         rows = self.rollouts.steps * self.rollouts.environments
         size = model.batch_size if isinstance(model, PPO) else rows
@@ -77,6 +80,8 @@ class Cohort:
         def release() -> None:
             self.stack.release(slot, model.policy, model.policy.optimizer)
             model.rollout_buffer.reset()
+            if self._normalizing is not None:
+                self._normalizing.release(model.env)
 
         member.enter(release)
 
@@ -92,6 +97,8 @@ class Cohort:
             member.begin_rollout()
             self._now[member.slot] = member.model._last_obs
             self._starts[member.slot] = member.model._last_episode_starts
+            if self._normalizing is not None:
+                self._normalizing.lend(member.slot, member.model.env)
         finite = self.stack.finite()
         for member in members:
             if not finite[member.slot]:
@@ -118,17 +125,25 @@ class Cohort:
         executed = clipped(chosen, self._space)
         rows = list(zip(chosen, executed, values.unsqueeze(-1).unbind(), log_probs.unbind(), strict=True))
         staying = []
-        for member in members:
+        for member, answer in zip(members, self._simulate(members, executed), strict=True):
             slot = member.slot
             given = dict(zip(("actions", "clipped_actions", "values", "log_probs"), rows[slot], strict=True))
-            answer = member.step(step, given)
-            if answer is None:
+            earned = member.step(step, given, answer)
+            if earned is None:
                 member.leave()
                 continue
-            rewards[slot, step], self._starts[slot] = answer
+            rewards[slot, step], self._starts[slot] = earned
             self._now[slot] = member.model._last_obs
             staying.append(member)
         return staying
+
+    def _simulate(self, members: list[Member], actions: Array) -> list[Answer]:
+        """One step of all members' environments."""
+        if self._normalizing is None:
+            return [member.model.env.step(actions[member.slot]) for member in members]
+        envs = [member.model.env for member in members]
+        answers = [env.venv.step(actions[member.slot]) for env, member in zip(envs, members, strict=True)]
+        return self._normalizing.apply([member.slot for member in members], envs, answers)
 
     def _update(self, members: list[Member]) -> list[Member]:
         """SB3's `train` of every member at once."""

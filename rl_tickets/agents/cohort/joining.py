@@ -18,6 +18,7 @@ from torch import nn
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.cohort.losses import A2CLoss, PPOLoss, loss_of
+from rl_tickets.agents.cohort.normalizing import Normalization
 from rl_tickets.agents.cohort.optimizers import Rule, rule_of
 from rl_tickets.agents.cohort.sampling import Sampler, sampler_of
 from rl_tickets.agents.holding import class_of
@@ -41,6 +42,7 @@ class Shape:
         discrete: whether actions are class numbers.
         max_grad_norm: of one member's gradient.
         target_kl: see `PPO`.
+        normalization: of observations and rewards, where it can be stacked.
     """
 
     signature: str
@@ -52,6 +54,7 @@ class Shape:
     discrete: bool
     max_grad_norm: float
     target_kl: float | None
+    normalization: Normalization | None
 
 
 def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
@@ -82,7 +85,10 @@ def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
     discount = (model.gamma, model.gae_lambda, model.max_grad_norm, target_kl)
     shapes = {name: tuple(p.shape) for name, p in policy.named_parameters()}
     between = (model.observation_space, model.action_space)
-    signature = (class_of(model).__name__, str(policy), shapes, between, settings, discount, loss, rule, masked)
+    assert model.env is not None
+    normalization = Normalization.of(model.env)
+    kinds_of = (class_of(model).__name__, str(policy), loss, rule, normalization)
+    signature = (*kinds_of, shapes, between, settings, discount, masked)
     return Shape(
         signature=repr(signature),
         trained=_stepped(model),
@@ -93,6 +99,7 @@ def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
         discrete=isinstance(model.action_space, spaces.Discrete),
         max_grad_norm=float(model.max_grad_norm),
         target_kl=target_kl,
+        normalization=normalization,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from rl_tickets.agents.cohort.normalizing import Answer
 from rl_tickets.agents.cohort.rollouts import Array
 from rl_tickets.agents.cohort.stepping import quick
 from rl_tickets.agents.holding import check_held, class_of
@@ -76,18 +77,19 @@ class Member:
         buffer.pos, buffer.full, buffer.generator_ready = 0, False, False
         self.callback.on_rollout_start()
 
-    def step(self, step: int, given: dict[str, Any]) -> tuple[Array, Array] | None:
-        """One step of every environment of this member.
+    def step(self, step: int, given: dict[str, Any], answer: Answer) -> tuple[Array, Array] | None:
+        """What follows a step of this member's environments.
 
         Args:
             step: of the rollout.
             given: of this member: `actions`, `clipped_actions`, `values` and `log_probs`.
+            answer: of its environments.
 
         Returns:
             Rewards, time limits bootstrapped, and dones, each (environments,); None if a callback ended training.
         """
         model = self.model
-        new_obs, rewards, dones, infos = model.env.step(given["clipped_actions"])
+        new_obs, rewards, dones, infos = answer
         model.num_timesteps += model.n_envs
         answered = {"new_obs": new_obs, "rewards": rewards, "dones": dones, "infos": infos, "n_steps": step}
         self.callback.update_locals({**self._locals, **given, **answered})
