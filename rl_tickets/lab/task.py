@@ -254,7 +254,6 @@ def ordered(experiment: Experiment, store: Store, complete: Container[int]) -> l
     """All tasks of the seeds that are not complete, group after group, and in each those that others need first."""
     names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
     names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
-    groups = [tuple(None if seed in complete else seed for seed in group) for group in experiment.groups]
-    return [
-        Task(experiment, store, name, slots) for name in names for slots in groups if any(s is not None for s in slots)
-    ]
+    left = [group for group in experiment.groups if any(seed not in complete for seed in group)]
+    groups = [tuple(None if seed in complete else seed for seed in group) for group in left]
+    return [Task(experiment, store, name, slots) for slots in groups for name in names]
