@@ -21,6 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import rl_tickets as rt
 from rl_tickets.agents.cohort import tracing
@@ -60,6 +61,18 @@ class Choices(gym.Env[np.ndarray, Any]):
     def _draw(self) -> np.ndarray:
         self._seen = self.np_random.uniform(-1, 1, 3)
         return self._seen
+
+
+class Numbers(gym.ObservationWrapper[Any, Any, Any]):
+    """Observes class numbers instead."""
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
+        super().__init__(Choices(spaces.Discrete(3)))
+        self.observation_space = space
+
+    def observation(self, observation: np.ndarray) -> Any:
+        number = int(observation[0] > 0)
+        return number if isinstance(self.observation_space, spaces.Discrete) else np.array([number, 1 - number])
 
 
 class Sines(BaseFeaturesExtractor):
@@ -103,6 +116,8 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "multi-discrete": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 4])), 2)),
     "multi-binary": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiBinary(3)))),
     "box of several": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, (2,))))),
+    "bounds on actions": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-0.1, 0.1, (2,))))),
+    "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
     "box2d": partial(ppo, env=partial(vec, "LunarLander-v3", 2)),
     "images": partial(ppo, **IMAGES, policy_kwargs={"features_extractor_kwargs": {"features_dim": 16}}),
     "own extractor": partial(ppo, policy_kwargs=small(features_extractor_class=Sines)),
@@ -473,6 +488,8 @@ REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "cohorts know PPO and A2C, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
     "cohorts know PPO and A2C, not SAC": BY_NAME["sac"].make,
     "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,
+    "it observes class numbers": partial(ppo, env=partial(vec, partial(Numbers, spaces.Discrete(2)))),
+    "it observes class numbers, and": partial(ppo, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 2])))),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD)),
@@ -490,6 +507,22 @@ def test_what_cannot_join_is_told_why(reason: str) -> None:
     assert told is not None
     assert told.startswith(reason)
     assert "\n" not in told
+
+
+def test_environments_in_processes_of_their_own() -> None:
+    def make(seed: int) -> PPO:
+        return ppo(seed, partial(SubprocVecEnv, [partial(gym.make, "CartPole-v1")] * 2, start_method="fork"))
+
+    def run() -> list[Run]:
+        return [Run(setting(make, seed, 64), Training(0)) for seed in range(2)]
+
+    ours, theirs = run(), run()
+    together(*ours)
+    PLAIN.train(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
+    for one in (*ours, *theirs):
+        one.model.get_env().close()  # type: ignore[union-attr]
 
 
 def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:

@@ -79,7 +79,8 @@ class Cohort:
 
         def release() -> None:
             self.stack.release(slot, model.policy, model.policy.optimizer)
-            model.rollout_buffer.reset()
+            self.rollouts.release(slot, model.rollout_buffer)
+            self._now[slot] = 0
             if self._normalizing is not None:
                 self._normalizing.release(model.env)
 
@@ -138,11 +139,14 @@ class Cohort:
         return staying
 
     def _simulate(self, members: list[Member], actions: Array) -> list[Answer]:
-        """One step of all members' environments."""
-        if self._normalizing is None:
-            return [member.model.env.step(actions[member.slot]) for member in members]
+        """One step of all members' environments; those in processes of their own step at the same time."""
         envs = [member.model.env for member in members]
-        answers = [env.venv.step(actions[member.slot]) for env, member in zip(envs, members, strict=True)]
+        stepped = envs if self._normalizing is None else [env.venv for env in envs]
+        for member, env in zip(members, stepped, strict=True):
+            env.step_async(actions[member.slot])
+        answers: list[Answer] = [env.step_wait() for env in stepped]
+        if self._normalizing is None:
+            return answers
         return self._normalizing.apply([member.slot for member in members], envs, answers)
 
     def _update(self, members: list[Member]) -> list[Member]:

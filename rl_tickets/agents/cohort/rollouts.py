@@ -35,6 +35,12 @@ class Rollouts:
         for field, array in self.arrays.items():
             setattr(buffer, field, array[slot])
 
+    def release(self, slot: int, buffer: RolloutBuffer) -> None:
+        """Gives a member's buffer arrays of its own again; nothing of a diverged member stays in the slot."""
+        buffer.reset()
+        for array in self.arrays.values():
+            array[slot] = 0
+
     def add(self, step: int, observations: Array, actions: Array, values: Array, log_probs: Array) -> None:
         """Writes one step of every member, but for what the environments will answer."""
         self.arrays["observations"][:, step] = observations.reshape(self.arrays["observations"][:, step].shape)

@@ -62,10 +62,11 @@ class Stack:
                 state[key] = moment[slot]
 
     def release(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
-        """Gives a member tensors of its own again, with the values it has now."""
+        """Gives a member tensors of its own again, with the values it has now; the slot is left empty."""
         named = dict(policy.named_parameters())
-        for name in self.weights:
+        for name, weight in self.weights.items():
             named[name].data = named[name].data.clone()
+            weight[slot] = 0
             state: dict[str, Any] = optimizer.state.get(named[name], {})
             for key, value in state.items():
                 if isinstance(value, torch.Tensor):
