@@ -7,7 +7,7 @@ import pytest
 import torch
 from agents_matrix import BY_NAME, CASES, Case, Image, cartpole, pendulum, vec
 from sb3_contrib import ARS
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO, TD3
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
@@ -140,3 +140,11 @@ def test_the_network_scope_gives_each_extractor_the_budget_of_its_owner() -> Non
 def test_environments_are_called_by_their_id_or_class(env: Callable[[], VecEnv], name: str) -> None:
     policy = "CnnPolicy" if name == "Image" else "MlpPolicy"
     assert anatomy.environment_name(PPO(policy, env(), n_steps=8, batch_size=8)) == name
+
+
+def test_a_rollout_is_as_long_as_the_agent_makes_it() -> None:
+    small = {"buffer_size": 100, "policy_kwargs": {"net_arch": [4]}}
+    assert anatomy.rollout_steps(PPO("MlpPolicy", cartpole(3), n_steps=8, batch_size=8)) == 24
+    assert anatomy.rollout_steps(DQN("MlpPolicy", cartpole(), train_freq=4, **small)) == 4
+    assert anatomy.rollout_steps(DQN("MlpPolicy", cartpole(2), train_freq=(5, "step"), **small)) == 10
+    assert anatomy.rollout_steps(TD3("MlpPolicy", pendulum(), train_freq=(1, "episode"), **small)) == 1

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from torch import nn
 from torch.optim import Optimizer
 
@@ -174,8 +176,13 @@ def _network_in(name: str) -> str:
 
 
 def rollout_steps(model: BaseAlgorithm) -> int:
-    """Environment steps between two updates of an on-policy agent; one step of every environment for others."""
-    steps = model.n_steps if isinstance(model, OnPolicyAlgorithm) else 1
+    """Environment steps of a rollout; of one step of every environment where rollouts end with episodes."""
+    steps = 1
+    if isinstance(model, OnPolicyAlgorithm):
+        steps = model.n_steps
+    elif isinstance(model, OffPolicyAlgorithm):
+        assert isinstance(model.train_freq, TrainFreq)
+        steps = model.train_freq.frequency if model.train_freq.unit is TrainFrequencyUnit.STEP else 1
     return steps * model.n_envs
 
 

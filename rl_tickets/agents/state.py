@@ -106,10 +106,13 @@ class TrainingState:
         """The same state with no other parts than the named ones."""
         return TrainingState(**{part: getattr(self, part) for part in parts})
 
+    def tree(self) -> dict[str, Part | None]:
+        """The parts by name, as `archive` writes them; `TrainingState(**tree)` is the state again."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     def save(self, path: Path) -> None:
         """Writes the state to a safetensors file, whole or not at all; no pickle is involved."""
-        tree = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        archive.write(path, {"kind": "training state", **tree})
+        archive.write(path, {"kind": "training state", **self.tree()})
 
     @classmethod
     def load(cls, path: Path) -> TrainingState:

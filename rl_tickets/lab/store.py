@@ -165,8 +165,8 @@ class Store:
         """Keeps a level in the middle."""
         tree = {
             "level": level,
-            "state": _state_tree(progress.state),
-            "kept": {step: _state_tree(state) for step, state in progress.kept.items()},
+            "state": progress.state.tree(),
+            "kept": {step: state.tree() for step, state in progress.kept.items()},
             "curve": progress.curve,
             "early_bird": progress.early_bird,
         }
@@ -253,14 +253,10 @@ def versions() -> dict[str, str]:
     }
 
 
-def _state_tree(state: TrainingState) -> dict[str, Any]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-
-
 def _trained_tree(trained: Trained) -> dict[str, Any]:
     return {
-        "end": _state_tree(trained.end),
-        "kept": {step: _state_tree(state) for step, state in trained.kept.items()},
+        "end": trained.end.tree(),
+        "kept": {step: state.tree() for step, state in trained.kept.items()},
         "mask": dict(trained.mask),
         "timesteps": trained.timesteps,
         "diverged": trained.diverged,
