@@ -279,8 +279,26 @@ def test_compiled_and_uncompiled_train_the_same_members(monkeypatch: pytest.Monk
 
 @pytest.mark.compiled
 def test_without_a_compiler_the_graph_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_COMPILED", {})
     monkeypatch.setenv("PATH", "/nowhere")
     assert tracing.compiler() is None
+    assert "There is no C++ compiler" in (COHORTS.remark() or "")
+    assert len(ends(*members(2))) == 2
+
+
+@pytest.mark.compiled
+def test_a_compiler_that_fails_is_told_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no Python.h"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    monkeypatch.setattr(tracing, "_COMPILED", {})
+    with pytest.warns(RuntimeWarning, match="cohorts run uncompiled, several times slower: "):
+        found = ends(*members(2))
+    monkeypatch.setattr(tracing, "compiler", lambda: None)
+    monkeypatch.setattr(tracing, "_COMPILED", {})
+    for one, other in zip(found, ends(*members(2)), strict=True):
+        assert differing(one, other) == []
 
 
 def test_pruned_weights_and_their_moments_are_zero_at_every_step() -> None:

@@ -141,6 +141,11 @@ def test_settings_tell_every_choice_of_a_search_apart(change: dict[str, Any]) ->
     assert json.loads(json.dumps(changed)) == changed
 
 
+def test_a_cohort_has_members() -> None:
+    with pytest.raises(ValueError, match="a cohort needs at least 1 seed, got 0"):
+        rt.Cohorts(seeds=0)
+
+
 def test_settings_tell_how_agents_are_trained() -> None:
     told = [experiment(trainer=trainer).settings()["trainer"] for trainer in (rt.Plain(), rt.Cohorts(), rt.Cohorts(2))]
     assert told == ["Plain()", "Cohorts(seeds=5)", "Cohorts(seeds=2)"]

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents.cohort.cohort import Cohort
 from rl_tickets.agents.cohort.joining import CannotJoin, shape_of
+from rl_tickets.agents.cohort.tracing import compiler
 from rl_tickets.agents.runs import Run
 
 
@@ -23,6 +24,9 @@ class Trainer(Protocol):
 
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """Why it would train such an agent with plain SB3 instead, or None."""
+
+    def remark(self) -> str | None:
+        """What a user should know before it begins, or None."""
 
     def train(self, runs: Sequence[Run | None]) -> None:
         """Trains every run to its end; None stands for one that is finished already."""
@@ -38,6 +42,10 @@ class Plain:
         return 1
 
     def obstacle(self, model: BaseAlgorithm) -> str | None:
+        """None."""
+        return None
+
+    def remark(self) -> str | None:
         """None."""
         return None
 
@@ -70,9 +78,20 @@ class Cohorts:
     Args:
         seeds: how many seeds of an experiment train together. It is part of the experiment: stacked arithmetic may
             differ in the last bit with the number of members.
+
+    Raises:
+        ValueError: fewer than one seed.
+
+    Example:
+        >>> Cohorts(seeds=8)
+        Cohorts(seeds=8)
     """
 
     seeds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"a cohort needs at least 1 seed, got {self.seeds}")
 
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """Why such an agent cannot join a cohort, or None."""
@@ -81,6 +100,12 @@ class Cohorts:
         except CannotJoin as reason:
             return str(reason)
         return None
+
+    def remark(self) -> str | None:
+        """That there is no compiler, if there is none."""
+        if compiler() is not None:
+            return None
+        return "There is no C++ compiler (g++, clang++ or c++), so cohorts run uncompiled, several times slower."
 
     def train(self, runs: Sequence[Run | None]) -> None:
         """See `Trainer`."""

@@ -95,11 +95,13 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
 
 def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
     """With plain SB3 as the trainer where the agent cannot be trained as asked, which is said once."""
-    obstacle = experiment.trainer.obstacle(model)
-    if obstacle is None:
-        return experiment
-    Console(stderr=True, soft_wrap=True).print(f"This agent trains with plain SB3, since {obstacle}.", highlight=False)
-    return replace(experiment, trainer=Plain())
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if (obstacle := experiment.trainer.obstacle(model)) is not None:
+        console.print(f"This agent trains with plain SB3, since {obstacle}.", markup=False)
+        return replace(experiment, trainer=Plain())
+    if (remark := experiment.trainer.remark()) is not None:
+        console.print(remark, markup=False)
+    return experiment
 
 
 def _tell_collapses(store: Store) -> None:

@@ -24,7 +24,7 @@ class Traced:
     """A function as one graph, for inputs of these shapes and strides; compiled when it is first called.
 
     The compiler keeps a cache on disk, which makes compiling the same graph faster in later processes. Without a C++
-    compiler the graph runs as it is.
+    compiler, or with one that fails, the graph runs as it is.
 
     Args:
         function: of tensors; may change them in place.
@@ -50,9 +50,16 @@ class Traced:
         return self._compiled(*inputs)
 
     def _compile(self, *inputs: torch.Tensor) -> Flat:
-        made: Flat = self._graph if compiler() is None else torch.compile(self._graph, fullgraph=True, dynamic=False)
-        with _quiet():
-            made(*(x.clone() for x in inputs))
+        if compiler() is None:
+            return self._graph
+        made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
+        try:
+            with _quiet():
+                made(*(x.clone() for x in inputs))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
+            return self._graph
         return made
 
 
