@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import SubprocVecEnv
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecTransposeImage
 
 import rl_tickets as rt
 from rl_tickets.agents.cohort import tracing
@@ -75,6 +75,15 @@ class Numbers(gym.ObservationWrapper[Any, Any, Any]):
         return number if isinstance(self.observation_space, spaces.Discrete) else np.array([number, 1 - number])
 
 
+class Flipped(gym.ObservationWrapper[Any, Any, Any]):
+    """Channels last, as most cameras give them."""
+
+    observation_space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        return np.moveaxis(observation, 0, -1)
+
+
 class Sines(BaseFeaturesExtractor):
     """A user's own extractor."""
 
@@ -119,6 +128,13 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "bounds on actions": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-0.1, 0.1, (2,))))),
     "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
     "box2d": partial(ppo, env=partial(vec, "LunarLander-v3", 2)),
+    "images, channels last": partial(
+        ppo,
+        policy="CnnPolicy",
+        env=lambda: VecTransposeImage(vec(lambda: Flipped(Image()))),
+        policy_kwargs={"features_extractor_kwargs": {"features_dim": 16}},
+    ),
+    "stacked frames": partial(ppo, env=lambda: VecFrameStack(cartpole(2), 3)),
     "images": partial(ppo, **IMAGES, policy_kwargs={"features_extractor_kwargs": {"features_dim": 16}}),
     "own extractor": partial(ppo, policy_kwargs=small(features_extractor_class=Sines)),
     "extractors apart": partial(
@@ -491,6 +507,14 @@ class Branching(Sines):
         return found if found.sum() > 0 else -found
 
 
+class Counting(Sines):
+    """Remembers how often it was called."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        self.scale += 1
+        return super().forward(observations)
+
+
 class OwnTrain(PPO):
     def train(self) -> None:
         super().train()
@@ -512,6 +536,10 @@ REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD)),
     "its optimizer (Adam) is not": partial(ppo, **optimizer(torch.optim.Adam, amsgrad=True)),
+    "its policy changes its buffer 'features_extractor.scale'": partial(
+        ppo, policy_kwargs=small(features_extractor_class=Counting)
+    ),
+    "its policy has a Dropout layer": partial(ppo, policy_kwargs=small(activation_fn=torch.nn.Dropout)),
     "its policy cannot be traced": partial(ppo, policy_kwargs=small(features_extractor_class=Branching)),
     "its optimizer (Adam, Adam) is not": lambda s: PPO(
         BY_NAME["own_heads"].make(0).policy_class, cartpole(), seed=s, **ON

@@ -139,13 +139,19 @@ def template(policy: ActorCriticPolicy) -> ActorCriticPolicy:
 
 
 def _stepped(model: Any) -> tuple[str, ...]:
-    """Names of the parameters that get a gradient; torch's optimizers leave others alone."""
+    """Names of the parameters that get a gradient; torch's optimizers leave others alone.
+
+    Raises:
+        CannotJoin: the policy remembers something from one forward pass to the next.
+    """
     policy = template(model.policy)
     observations, actions = (
         torch.as_tensor(np.zeros((1, *space.shape), space.dtype))
         for space in (model.observation_space, model.action_space)
     )
     actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.float()
+    policy.set_training_mode(True)
+    before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     with torch.enable_grad():
         values, log_prob, entropy = policy.evaluate_actions(observations, actions)
         total = values.sum() + log_prob.sum() + (0 if entropy is None else entropy.sum())
@@ -153,4 +159,7 @@ def _stepped(model: Any) -> tuple[str, ...]:
         names = [name for name, p in model.policy.named_parameters() if p.requires_grad and id(p) in owned]
         named = {name: p for name, p in policy.named_parameters() if name in names}
         gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    for name, buffer in policy.named_buffers():
+        if not torch.equal(buffer, before[name]):
+            raise CannotJoin(f"its policy changes its buffer {name!r} in a forward pass")
     return tuple(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
