@@ -214,20 +214,45 @@ def test_an_error_that_cannot_travel_back_is_told_in_words() -> None:
     assert str(pickle.loads(pickle.dumps(raised.value))) == "Stubborn: code 7 at home"
 
 
+@pytest.fixture(scope="module")
+def plain_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained by SB3's own `learn`."""
+    path = tmp_path_factory.mktemp("plain_reference") / "mine.py"
+    path.write_text(SCRIPT)
+    assert run_script(path, "--jobs", 1, "--trainer", "plain", "--out", path.parent) == (0, "")
+    return path.parent / "mine"
+
+
 @pytest.mark.parametrize("room", [3_000, 12_000, 40_000])
-def test_a_full_disk(room: int, script: Path, reference: Path) -> None:
+def test_a_full_disk(room: int, script: Path, plain_reference: Path) -> None:
     """A limit on the size of files fails as a full disk does, at whichever file meets it first."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
     out = script.parent
-    status, errors = run_script(script, "--jobs", 1, "--out", out, before=limit)
+    flags = ("--jobs", 1, "--trainer", "plain", "--out", out)
+    status, errors = run_script(script, *flags, before=limit)
     assert (status, errors.count("\n")) == (2, 1), errors
     assert errors.startswith(f"error: {out / 'mine'}")
     assert "could not write (File too large); nothing" in errors
-    assert run_script(script, "--jobs", 1, "--out", out) == (0, "")
-    assert_same(out / "mine", reference)
+    assert run_script(script, *flags) == (0, "")
+    assert_same(out / "mine", plain_reference)
+
+
+def test_a_full_disk_while_a_cohort_is_compiled(script: Path, reference: Path) -> None:
+    """Nothing falls back to uncompiled arithmetic: with room again, the results are the same bytes."""
+
+    def limit() -> None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(script.parent / "cache")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    flags = ("--jobs", 1, "--out", script.parent)
+    status, errors = run_script(script, *flags, before=limit)
+    assert (status, errors.count("\n")) == (2, 1), errors
+    assert "File too large" in errors
+    assert run_script(script, *flags) == (0, "")
+    assert_same(script.parent / "mine", reference)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

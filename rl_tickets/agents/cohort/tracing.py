@@ -32,6 +32,7 @@ class Traced:
 
     Raises:
         Exception: whatever torch raises about a function that cannot be traced.
+        OSError: when called, where the compiler's cache cannot be written.
     """
 
     def __init__(self, function: Flat, *inputs: torch.Tensor) -> None:
@@ -57,7 +58,11 @@ class Traced:
             with _quiet():
                 made(*(x.clone() for x in inputs))
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0]
+            inner = getattr(error, "inner_exception", error)
+            if isinstance(inner, OSError):
+                # A full disk will have room again, and what runs uncompiled differs in the last bit.
+                raise inner from error
+            reason = " ".join(str(inner).split())[:200]
             warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
             return self._graph
         return made
