@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 from measures.cohorts import cohorts, simulator
 from measures.holding import holding, pruning_round
-from measures.processes import jobs, memory, search
+from measures.processes import cohort_jobs, memory, plain_jobs, search
 from measures.rows import Row
 from measures.scaling import memory_slope, scaling
 from rich.console import Console
@@ -20,7 +20,18 @@ from rl_tickets.tickets.archive import write_whole
 
 PARTS = {
     part.__name__: part
-    for part in (holding, pruning_round, memory, jobs, cohorts, simulator, search, scaling, memory_slope)
+    for part in (
+        holding,
+        pruning_round,
+        memory,
+        plain_jobs,
+        cohort_jobs,
+        cohorts,
+        simulator,
+        search,
+        scaling,
+        memory_slope,
+    )
 }
 
 
