@@ -33,14 +33,17 @@ class Look:
 
 # Okabe and Ito's palette, which keeps apart under every common form of colour blindness.
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+GREY, WINE = "#4D4D4D", "#882255"
 DENSE_LOOK = Look(INK, "")
 LOOKS = {
     "imp": Look(BLUE, "o"),
     "imp_late": Look(SKY, "s"),
+    "imp_exact": Look(GREY, "p", ":"),
     "random_reinit": Look(ORANGE, "D"),
     "permuted_mask": Look(AMBER, "v"),
     "early_bird": Look(GREEN, "^"),
     "random_mask": Look(PURPLE, "X"),
+    "permuted_weights": Look(WINE, "P"),
 }
 
 

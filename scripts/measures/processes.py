@@ -1,7 +1,6 @@
 """What worker processes gain and need, with either trainer; a whole small search with both."""
 
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from cartpole import experiment as cartpole
 
 import rl_tickets as rt
 from measures.cohorts import make_cartpole
-from measures.rows import Row, ratios, row
+from measures.rows import Row, peak_megabytes, ratios, row
 from rl_tickets.lab.run import begin, unfinished
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.workers import run_workers
@@ -96,4 +95,4 @@ def _peak(trainer: str) -> float:
 def _run_and_tell(trainer: str, folder: str, connection: object) -> None:
     experiment = replace(small(trainer), seeds=5).scaled(5_120)
     rt.run(replace(experiment, trainer=TRAINERS[trainer]), jobs=1, out=folder)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # type: ignore[attr-defined]
+    connection.send(peak_megabytes())  # type: ignore[attr-defined]

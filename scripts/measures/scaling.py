@@ -1,7 +1,6 @@
 """Cost of a cohort's gradient step against the number of members and the width of the network."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 from measures.cohorts import runs
-from measures.rows import Row, row
+from measures.rows import Row, peak_megabytes, row
 from rl_tickets.agents.cohort.cohort import Cohort
 from rl_tickets.agents.cohort.joining import shape_of
 
@@ -96,4 +95,4 @@ def _train_and_tell(members: int, connection: object) -> None:
 
     torch.set_num_threads(1)
     cohort_seconds(make_cartpole, 1, members)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # type: ignore[attr-defined]
+    connection.send(peak_megabytes())  # type: ignore[attr-defined]
