@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -290,6 +292,19 @@ def test_compiled_and_uncompiled_train_the_same_members(monkeypatch: pytest.Monk
     monkeypatch.setattr(tracing, "_COMPILED", {})
     for one, other in zip(compiled, ends(*members(2)), strict=True):
         assert largest_difference(one, other) < TOLERANCE
+
+
+@pytest.mark.compiled
+def test_compiling_leaves_the_checks_of_distributions_on() -> None:
+    program = (
+        "import torch\n"
+        "from torch.distributions import Distribution\n"
+        "from rl_tickets.agents.cohort.tracing import Traced\n"
+        "Traced(lambda x: (x + 1,), torch.ones(3))(torch.ones(3))\n"
+        "assert Distribution._validate_args is True\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.compiled

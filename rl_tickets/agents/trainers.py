@@ -65,8 +65,8 @@ def learn(run: Run) -> None:
     with run.retimed():
         try:
             run.model.learn(run.steps_left, callback, reset_num_timesteps=False, tb_log_name=run.tb_log_name)
-        except ValueError:
-            # torch's distributions refuse the NaN that a diverged network gives them.
+        except (ValueError, RuntimeError):
+            # torch refuses to sample from the NaN that a diverged network gives it.
             if run.finite:
                 raise
 

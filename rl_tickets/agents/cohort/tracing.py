@@ -53,9 +53,10 @@ class Traced:
     def _compile(self, *inputs: torch.Tensor) -> Flat:
         if compiler() is None:
             return self._graph
-        made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
         try:
+            # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
             with _quiet():
+                made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
                 made(*(x.clone() for x in inputs))
         except torch._dynamo.exc.TorchDynamoException as error:
             inner = getattr(error, "inner_exception", error)
