@@ -21,6 +21,7 @@ from rl_tickets.agents.cohort.losses import A2CLoss, PPOLoss, loss_of
 from rl_tickets.agents.cohort.normalizing import Normalization
 from rl_tickets.agents.cohort.optimizers import Rule, rule_of
 from rl_tickets.agents.cohort.sampling import Sampler, sampler_of
+from rl_tickets.agents.cohort.tracing import unvalidated
 from rl_tickets.agents.holding import class_of
 
 
@@ -152,7 +153,8 @@ def _stepped(model: Any) -> tuple[str, ...]:
     actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.float()
     policy.set_training_mode(True)
     before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
-    with torch.enable_grad():
+    # Unvalidated: an agent that goes on from a diverged one has weights that are no numbers.
+    with unvalidated(), torch.enable_grad():
         values, log_prob, entropy = policy.evaluate_actions(observations, actions)
         total = values.sum() + log_prob.sum() + (0 if entropy is None else entropy.sum())
         owned = anatomy.trained_parameters(model)
