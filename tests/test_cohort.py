@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -593,11 +592,9 @@ def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:
     assert [trained and trained.timesteps for trained in found] == [32] * 3
 
 
-def test_a_member_can_be_pickled_by_sb3_afterwards(tmp_path: Any) -> None:
+def test_a_member_is_saved_and_loaded_by_sb3_afterwards(tmp_path: Any) -> None:
     run = Run(setting(ppo), Training(0))
     together(run)
     run.model.save(tmp_path / "agent")
     again = PPO.load(tmp_path / "agent", device="cpu")
     assert differing(dict(again.policy.state_dict()), dict(run.model.policy.state_dict())) == []
-    assert pickle.dumps(run.model.policy.state_dict())
-    del again

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
-from torch.distributions import Distribution
+
+from rl_tickets.agents.validation import unvalidated
 
 MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
 PARALLEL = 16
@@ -238,13 +239,11 @@ def _seeded(seed: int) -> Iterator[None]:
     """Global generators seeded for a sampling policy, and afterwards as they were; NaN logits are let through."""
     python, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    validate = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
     set_random_seed(seed)
     try:
-        yield
+        with unvalidated():
+            yield
     finally:
-        Distribution.set_default_validate_args(validate)
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002
         torch.set_rng_state(torch_state)

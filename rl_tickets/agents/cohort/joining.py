@@ -21,8 +21,8 @@ from rl_tickets.agents.cohort.losses import A2CLoss, PPOLoss, loss_of
 from rl_tickets.agents.cohort.normalizing import Normalization
 from rl_tickets.agents.cohort.optimizers import Rule, rule_of
 from rl_tickets.agents.cohort.sampling import Sampler, sampler_of
-from rl_tickets.agents.cohort.tracing import unvalidated
 from rl_tickets.agents.holding import class_of
+from rl_tickets.agents.validation import unvalidated
 
 
 class CannotJoin(Exception):

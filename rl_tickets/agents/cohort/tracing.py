@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.distributions import Distribution
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from rl_tickets.agents.validation import unvalidated
 
 Flat = Callable[..., tuple[torch.Tensor, ...]]
 """A function of tensors that returns tensors."""
@@ -88,14 +89,3 @@ def _constants(graph: GraphModule) -> tuple[Any, ...]:
 def compiler() -> str | None:
     """The C++ compiler that would be used, None if there is none."""
     return next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Without torch's checks of distributions' arguments, which depend on values and cannot be traced."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
