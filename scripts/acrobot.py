@@ -1,4 +1,4 @@
-"""Lottery tickets of A2C on Acrobot-v1, with rl-zoo's hyperparameters."""
+"""Lottery tickets of A2C on Acrobot-v1: rl-zoo's hyperparameters, an eighth of its budget; agents then solve it."""
 
 import gymnasium as gym
 from stable_baselines3 import A2C
@@ -22,20 +22,20 @@ experiment = rt.Experiment(
     name="acrobot_a2c",
     make_model=make_model,
     make_env=make_env,
-    total_timesteps=500_000,
-    densities=rt.geometric(keep=0.7, levels=12),
+    total_timesteps=60_000,
+    densities=rt.geometric(keep=0.5, levels=8),
     seeds=20,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=25_040)),
-        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=25_040)),
-        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=20_000)),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=3_040, optimizer=False)),
+        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=3_040)),
+        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=2_400)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
         "permuted_weights": rt.Spoiled(rt.permuted_weights),
         "permuted_mask": rt.Spoiled(rt.permuted_mask),
         "random_mask": rt.Spoiled(rt.random_mask),
     },
-    segment=100_000,
+    segment=20_000,
 )
 
 if __name__ == "__main__":

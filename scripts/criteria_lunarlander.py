@@ -1,4 +1,4 @@
-"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by two ways of pruning."""
+"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by three ways of pruning."""
 
 from dataclasses import replace
 
@@ -8,16 +8,15 @@ import rl_tickets as rt
 from rl_tickets.lab.script import main
 
 experiment = replace(
-    lunarlander.scaled(80_000),
+    lunarlander,
     name="criteria_lunarlander",
-    densities=rt.geometric(keep=0.3, levels=3),
+    densities=rt.geometric(keep=0.3, levels=4),
     seeds=5,
     searches={
         "lamp": rt.IMP(criterion=rt.lamp),
         "magnitude": rt.IMP(criterion=rt.magnitude),
+        "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
     },
-    episodes=20,
-    segment=100_000,
 )
 
 if __name__ == "__main__":

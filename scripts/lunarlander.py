@@ -1,4 +1,4 @@
-"""Lottery tickets of PPO on LunarLander-v3, with rl-zoo's hyperparameters."""
+"""Lottery tickets of PPO on LunarLander-v3: near rl-zoo's hyperparameters, made for a fifth of its budget."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO
@@ -16,12 +16,13 @@ def make_model(seed: int) -> PPO:
     return PPO(
         "MlpPolicy",
         make_vec_env(make_env, n_envs=16, seed=seed),
-        n_steps=1024,
-        batch_size=64,
+        n_steps=128,
+        batch_size=128,
         n_epochs=4,
-        gamma=0.999,
+        gamma=0.995,
         gae_lambda=0.98,
         ent_coef=0.01,
+        learning_rate=1e-3,
         seed=seed,
         device="cpu",
     )
@@ -31,21 +32,21 @@ experiment = rt.Experiment(
     name="lunarlander_ppo",
     make_model=make_model,
     make_env=make_env,
-    total_timesteps=1_000_000,
-    densities=rt.geometric(keep=0.7, levels=12),
+    total_timesteps=200_704,
+    densities=rt.geometric(keep=0.6, levels=6),
     seeds=10,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=49_152)),
-        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=49_152)),
-        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=49_152)),
+        "imp_late": rt.IMP(rewind=rt.Rewind(at=10_240, optimizer=False)),
+        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=10_240)),
+        "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=8_192)),
         "random_reinit": rt.Spoiled(rt.random_reinit),
         "permuted_weights": rt.Spoiled(rt.permuted_weights),
         "permuted_mask": rt.Spoiled(rt.permuted_mask),
         "random_mask": rt.Spoiled(rt.random_mask),
     },
     episodes=50,
-    segment=200_000,
+    segment=51_200,
 )
 
 if __name__ == "__main__":

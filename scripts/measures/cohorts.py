@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lunarlander import make_model as make_lunarlander
+from lunarlander import make_env as make_lander
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -30,6 +30,13 @@ def make_cartpole(seed: int) -> PPO:
 def make_halfcheetah(seed: int) -> PPO:
     """SB3's own hyperparameters, one environment."""
     return PPO("MlpPolicy", VecNormalize(make_vec_env("HalfCheetah-v5", seed=seed)), seed=seed, device="cpu")
+
+
+def make_lunarlander(seed: int) -> PPO:
+    """rl-zoo's hyperparameters."""
+    env = make_vec_env(make_lander, n_envs=16, seed=seed)
+    known = {"n_steps": 1024, "batch_size": 64, "n_epochs": 4, "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01}
+    return PPO("MlpPolicy", env, **known, seed=seed, device="cpu")
 
 
 def runs(
@@ -93,10 +100,10 @@ class Actions(BaseCallback):
 
 
 def simulator(pairs: int) -> Iterator[Row]:
-    """LunarLander, rl-zoo's hyperparameters: training against stepping the same environments with the same actions."""
+    """LunarLander: training against stepping the same environments with the same actions in the same order."""
     members, steps = 8, 65_536
     cohort_seconds(make_lunarlander, 1, members)
-    found = []
+    training, bare, vectorised = [], [], []
     for _ in range(pairs):
         recorded: list[Actions] = []
 
@@ -107,23 +114,37 @@ def simulator(pairs: int) -> Iterator[Row]:
         trained = runs(make_lunarlander, steps, members, remember)
         began = time.perf_counter()
         rt.Cohorts().train(trained)
-        training = time.perf_counter() - began
-        bare = sum(_bare_seconds(run, actions) for run, actions in zip(trained, recorded, strict=True))
-        found.append((training, bare))
+        training.append(time.perf_counter() - began)
+        envs = [run.model.get_env() for run in trained]
+        actions = [member.seen for member in recorded]
+        bare.append(_replayed(_step_each, trained, envs, actions))
+        vectorised.append(_replayed(_step_together, trained, envs, actions))
     name = f"PPO on LunarLander, 16 environments, {steps:,} steps, {members} members"
-    yield row(f"{name}: cohort, seconds per member", [training / members for training, _ in found])
-    yield row(f"{name}: training / bare stepping", [training / bare for training, bare in found], "<= 1.3")
+    yield row(f"{name}: cohort, seconds per member", [seconds / members for seconds in training])
+    yield row(f"{name}: training / bare stepping", [a / b for a, b in zip(training, bare, strict=True)], "<= 1.3")
+    together = [a / b for a, b in zip(training, vectorised, strict=True)]
+    yield row(f"{name}: training / stepping SB3's DummyVecEnv", together, "beside")
 
 
-def _bare_seconds(run: Run, actions: Actions) -> float:
-    begin_segment(run.model, 0, 0)
-    env = run.model.get_env()
-    assert env is not None
-    envs = env.unwrapped.envs  # type: ignore[attr-defined]
+def _replayed(
+    step: Callable[[Any, Any], None], trained: Sequence[Run], envs: Sequence[Any], actions: Sequence[Sequence[Any]]
+) -> float:
+    """Seconds of all members' environments in turn, as in training, from the same first state."""
+    for run in trained:
+        begin_segment(run.model, 0, 0)
     began = time.perf_counter()
-    for step in actions.seen:
-        for inner, action in zip(envs, step, strict=True):
-            _, _, terminated, truncated, _ = inner.step(action)
-            if terminated or truncated:
-                inner.reset()
+    for together in zip(*actions, strict=True):
+        for env, action in zip(envs, together, strict=True):
+            step(env, action)
     return time.perf_counter() - began
+
+
+def _step_each(env: Any, actions: Any) -> None:
+    for inner, action in zip(env.envs, actions, strict=True):
+        _, _, terminated, truncated, _ = inner.step(action)
+        if terminated or truncated:
+            inner.reset()
+
+
+def _step_together(env: Any, actions: Any) -> None:
+    env.step(actions)
