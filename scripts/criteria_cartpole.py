@@ -1,4 +1,4 @@
-"""The measurement behind the default criterion and scope, on CartPole-v1: the same search by four ways of pruning."""
+"""The measurement behind the default criterion and scope, on CartPole-v1: the same search by five ways of pruning."""
 
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ experiment = replace(
         "magnitude": rt.IMP(criterion=rt.magnitude),
         "magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last=False),
         "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
+        "magnitude_erk": rt.IMP(criterion=rt.magnitude, scope=rt.erk),
     },
 )
 

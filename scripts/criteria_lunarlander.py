@@ -1,4 +1,4 @@
-"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by three ways of pruning."""
+"""The measurement behind the default criterion and scope, on LunarLander-v3: one search by four ways of pruning."""
 
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ experiment = replace(
         "lamp": rt.IMP(criterion=rt.lamp),
         "magnitude": rt.IMP(criterion=rt.magnitude),
         "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
+        "magnitude_erk": rt.IMP(criterion=rt.magnitude, scope=rt.erk),
     },
 )
 

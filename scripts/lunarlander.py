@@ -33,7 +33,7 @@ experiment = rt.Experiment(
     make_model=make_model,
     make_env=make_env,
     total_timesteps=200_704,
-    densities=rt.geometric(keep=0.6, levels=6),
+    densities=rt.geometric(keep=0.6, levels=5),
     seeds=10,
     searches={
         "imp": rt.IMP(),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
-from rl_tickets.tickets.criteria import Criterion, magnitude
+from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
 from rl_tickets.tickets.scopes import Scope
@@ -53,7 +53,7 @@ class EarlyBird:
     threshold: float = 0.1
     over_kept: bool = True
     after: int = 0
-    criterion: Criterion = magnitude
+    criterion: Criterion = lamp
     scope: Scope = "global"
 
     def __post_init__(self) -> None:

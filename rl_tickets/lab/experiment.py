@@ -18,7 +18,7 @@ from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
 from rl_tickets.search.imp import Search, check_rewind, dense_request, imp, name_of
 from rl_tickets.search.spoiling import spoiled
-from rl_tickets.tickets.criteria import Criterion, magnitude
+from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.schedules import check_densities, geometric
 from rl_tickets.tickets.scopes import Scope
@@ -41,7 +41,7 @@ class IMP:
     """
 
     rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
-    criterion: Criterion = magnitude
+    criterion: Criterion = lamp
     scope: Scope = "global"
     early_bird: EarlyBird | None = None
     keep_last: bool = True
@@ -63,7 +63,7 @@ class IMP:
     def describe(self) -> str:
         """All that makes this search what it is, in one line."""
         criterion, scope = name_of(self.criterion), name_of(self.scope)
-        bird = self.early_bird and replace(self.early_bird, criterion=magnitude, scope="global")
+        bird = self.early_bird and replace(self.early_bird, criterion=lamp, scope="global")
         bird_text = f", early_bird=({_without_functions(bird)})" if bird else ""
         densities = f", densities={list(self.densities)}" if self.densities else ""
         return f"IMP({criterion}, {scope}, {self.rewind}, keep_last={self.keep_last}{bird_text}{densities})"

@@ -14,7 +14,7 @@ from rl_tickets.agents.rewind import FineTuning, Rewind
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.agents.training import Trained, Training
-from rl_tickets.tickets.criteria import Criterion, magnitude
+from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable, kept_count
 from rl_tickets.tickets.pruning import prune
 from rl_tickets.tickets.schedules import check_densities
@@ -29,7 +29,7 @@ def imp(
     densities: Sequence[float],
     *,
     total_timesteps: int,
-    criterion: Criterion = magnitude,
+    criterion: Criterion = lamp,
     scope: Scope = "global",
     prunable: Prunable | None = None,
     rewind: Rewind | None = None,

@@ -12,7 +12,7 @@ from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.trainers import learn
 from rl_tickets.agents.training import MakeModel, Trained, Training, fresh_agent
 from rl_tickets.search.imp import Search, check_agent, imp, make_ticket
-from rl_tickets.tickets.criteria import Criterion, magnitude
+from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
@@ -53,7 +53,7 @@ def find_tickets(
     *,
     total_timesteps: int,
     densities: Sequence[float],
-    criterion: Criterion = magnitude,
+    criterion: Criterion = lamp,
     scope: Scope = "global",
     prunable: Prunable | None = None,
     rewind: Rewind | None = None,
@@ -69,7 +69,7 @@ def find_tickets(
         make_model: `make_model(seed)` gives a fresh dense SB3 agent with its environment.
         total_timesteps: environment steps per level; the rewind point's count as trained.
         densities: 1.0, then strictly decreasing; `rt.geometric(keep=0.8, levels=10)`, or (1.0, 0.1) for one-shot.
-        criterion: scores weights, the lowest go; `rt.magnitude`, `rt.lamp`, or `(weights, start) -> scores`.
+        criterion: scores weights, the lowest go; `rt.lamp`, `rt.magnitude`, or `(weights, start) -> scores`.
         scope: over which weights scores compete: "global", "network", "layer", or `rt.erk`.
         prunable: `f(name, parameter) -> bool`; None: all weight matrices and kernels that an optimizer trains.
         rewind: what goes back to which step; None: everything to initialisation.

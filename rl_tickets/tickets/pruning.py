@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rl_tickets.tickets.criteria import Criterion, Weights, magnitude
+from rl_tickets.tickets.criteria import Criterion, Weights, lamp
 from rl_tickets.tickets.mask import Mask, kept_count
 from rl_tickets.tickets.scopes import Scope, apportion
 
@@ -29,7 +29,7 @@ def prune(
     weights: Weights,
     density: float,
     *,
-    criterion: Criterion = magnitude,
+    criterion: Criterion = lamp,
     scope: Scope = "global",
     within: Mask | None = None,
     start: Weights | None = None,
