@@ -125,7 +125,7 @@ def test_scaling_keeps_fractions_of_the_budget() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"criterion": rt.lamp},
+        {"criterion": rt.magnitude},
         {"scope": "layer"},
         {"rewind": rt.Rewind(at=5)},
         {"rewind": rt.Rewind(at=0, optimizer=False)},

@@ -63,8 +63,7 @@ class IMP:
     def describe(self) -> str:
         """All that makes this search what it is, in one line."""
         criterion, scope = name_of(self.criterion), name_of(self.scope)
-        bird = self.early_bird and replace(self.early_bird, criterion=lamp, scope="global")
-        bird_text = f", early_bird=({_without_functions(bird)})" if bird else ""
+        bird_text = f", early_bird=({_without_functions(self.early_bird)})" if self.early_bird else ""
         densities = f", densities={list(self.densities)}" if self.densities else ""
         return f"IMP({criterion}, {scope}, {self.rewind}, keep_last={self.keep_last}{bird_text}{densities})"
 
