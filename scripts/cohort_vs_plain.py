@@ -16,7 +16,7 @@ from rl_tickets.tickets.archive import write_whole
 
 TRAINERS = {"cohort": rt.Cohorts(), "plain": rt.Plain()}
 DENSE = {
-    "CartPole-v1": replace(cartpole, name="cartpole", searches={}, seeds=60),
+    "CartPole-v1": replace(cartpole, name="cartpole", searches={}, seeds=120),
     "LunarLander-v3": replace(lunarlander.scaled(98_304), name="lunarlander", searches={}, seeds=60),
 }
 
