@@ -1,24 +1,11 @@
 """The measurement behind the default criterion and scope, on Acrobot-v1: one search by four ways of pruning."""
 
-from dataclasses import replace
-
 from acrobot import experiment as acrobot
+from measures.criteria import by_criterion
 
-import rl_tickets as rt
 from rl_tickets.lab.script import main
 
-experiment = replace(
-    acrobot,
-    name="criteria_acrobot",
-    densities=rt.geometric(keep=0.3, levels=4),
-    seeds=5,
-    searches={
-        "lamp": rt.IMP(criterion=rt.lamp),
-        "magnitude": rt.IMP(criterion=rt.magnitude),
-        "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
-        "magnitude_erk": rt.IMP(criterion=rt.magnitude, scope=rt.erk),
-    },
-)
+experiment = by_criterion(acrobot, "criteria_acrobot")
 
 if __name__ == "__main__":
     main(experiment)

@@ -3,23 +3,13 @@
 from dataclasses import replace
 
 from cartpole import experiment as cartpole
+from measures.criteria import WAYS, by_criterion
 
 import rl_tickets as rt
 from rl_tickets.lab.script import main
 
-experiment = replace(
-    cartpole.scaled(30_000),
-    name="criteria_cartpole",
-    densities=rt.geometric(keep=0.3, levels=4),
-    seeds=5,
-    searches={
-        "lamp": rt.IMP(criterion=rt.lamp),
-        "magnitude": rt.IMP(criterion=rt.magnitude),
-        "magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last=False),
-        "magnitude_layer": rt.IMP(criterion=rt.magnitude, scope="layer"),
-        "magnitude_erk": rt.IMP(criterion=rt.magnitude, scope=rt.erk),
-    },
-)
+unprotected = {"magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last=False)}
+experiment = replace(by_criterion(cartpole.scaled(30_000), "criteria_cartpole"), searches=WAYS | unprotected)
 
 if __name__ == "__main__":
     main(experiment)

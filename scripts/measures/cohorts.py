@@ -35,8 +35,8 @@ def make_halfcheetah(seed: int) -> PPO:
 def make_lunarlander(seed: int) -> PPO:
     """rl-zoo's hyperparameters."""
     env = make_vec_env(make_lander, n_envs=16, seed=seed)
-    known = {"n_steps": 1024, "batch_size": 64, "n_epochs": 4, "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01}
-    return PPO("MlpPolicy", env, **known, seed=seed, device="cpu")
+    zoo = {"n_steps": 1024, "batch_size": 64, "n_epochs": 4, "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01}
+    return PPO("MlpPolicy", env, **zoo, seed=seed, device="cpu")
 
 
 def runs(
