@@ -1,0 +1,125 @@
+"""Cohorts against plain SB3 in double precision, where rounding cannot hide a difference between the two.
+
+Training is chaotic: in single precision two runs that differ in the last bit have nothing in common after some ten
+thousand steps. So a plain run is cut into pieces; a cohort trains every piece, each from the plain run's own state.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from stable_baselines3.common import policies
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+import rl_tickets as rt
+from rl_tickets.agents.cohort.rollouts import FIELDS
+from rl_tickets.agents.runs import Run, Setting
+from rl_tickets.agents.state import TrainingState
+from rl_tickets.agents.training import MakeModel, Training
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a training run.
+
+    Args:
+        begin: environment step.
+        end: environment step.
+        moved: by how much plain training moved a weight, at most.
+        difference: by how much a weight differs between the two ways at the end, at most.
+    """
+
+    begin: int
+    end: int
+    moved: float
+    difference: float
+
+
+def lockstep(make_model: MakeModel, total_timesteps: int, piece: int, seed: int = 0) -> list[Piece]:
+    """Every piece of one dense run, trained both ways.
+
+    Args:
+        make_model: of PPO or A2C agents.
+        total_timesteps: of the run; a multiple of `piece`.
+        piece: environment steps, whole rollouts.
+        seed: of the run.
+    """
+    cuts = range(0, total_timesteps + 1, piece)
+    with double_precision():
+        setting = Setting(partial(_double_rewarded, make_model), seed, total_timesteps, boundaries=tuple(cuts[:-1]))
+        whole = Run(setting, Training(0, keep_at=tuple(cuts[:-1])))
+        rt.Plain().train([whole])
+        ended = whole.finish()
+        plain = [ended.kept[cut] for cut in cuts[:-1]] + [ended.end]
+        pieces = [
+            Run(replace(setting, callback=partial(_Until, cut)), Training(0, start=start))
+            for start, cut in zip(plain, cuts[1:], strict=False)
+        ]
+        rt.Cohorts().train(pieces)
+        cohort = [run.finish().end for run in pieces]
+    return [
+        Piece(begin, end, _largest(before, after), _largest(ours, after))
+        for begin, end, before, after, ours in zip(cuts, cuts[1:], plain, plain[1:], cohort, strict=False)
+    ]
+
+
+class _DoubleRewards(VecEnvWrapper):
+    """Single ones would be rounded where SB3 adds the value of an observation that a time limit cut off."""
+
+    def reset(self) -> VecEnvObs:
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, rewards.astype(np.float64), dones, infos
+
+
+def _double_rewarded(make_model: MakeModel, seed: int) -> BaseAlgorithm:
+    model = make_model(seed)
+    model.set_env(_DoubleRewards(model.get_env()))
+    return model
+
+
+class _Until(BaseCallback):
+    """Ends training before the first step after `cut`; the schedules' end stays where it was."""
+
+    def __init__(self, cut: int) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps <= self._cut
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Meanwhile agents are made with double weights, and their observations and rollouts are double too."""
+    preprocess, reset = policies.preprocess_obs, RolloutBuffer.reset
+
+    def doubled(*args: object, **kwargs: object) -> torch.Tensor:
+        return preprocess(*args, **kwargs).double()
+
+    def reset_doubled(buffer: RolloutBuffer) -> None:
+        reset(buffer)
+        for field in FIELDS:
+            setattr(buffer, field, getattr(buffer, field).astype(np.float64))
+
+    before = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(policies, "preprocess_obs", doubled))
+        stack.enter_context(patch.object(RolloutBuffer, "reset", reset_doubled))
+        stack.callback(torch.set_default_dtype, before)
+        torch.set_default_dtype(torch.float64)
+        yield
+
+
+def _largest(one: TrainingState, other: TrainingState) -> float:
+    return max(float((one.policy[name] - tensor).abs().max()) for name, tensor in other.policy.items())
