@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecTransposeImage
+from tiny import ROOT
 
 import rl_tickets as rt
 from rl_tickets.agents.cohort import tracing
@@ -256,6 +258,27 @@ def test_whole_levels_are_trained_as_by_sb3() -> None:
             np.testing.assert_allclose(ours_, theirs_, rtol=1e-12)
     assert [point[::2] for point in mine.curve] == [point[::2] for point in sb3s.curve]
     assert mine.timesteps == sb3s.timesteps == 160
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(ppo, env=partial(cartpole, 2), learning_rate=LinearSchedule(1e-2, 0, 1.0)),
+        partial(a2c, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2)),
+    ],
+    ids=["ppo", "a2c"],
+)
+def test_in_double_precision_nothing_but_rounding_is_left(
+    make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single precision would hide whatever is smaller than its rounding and what that grows to."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    lockstep = importlib.import_module("measures.lockstep").lockstep
+    pieces = lockstep(make, total_timesteps=512, piece=128)
+    assert [piece.end for piece in pieces] == [128, 256, 384, 512]
+    assert min(piece.moved for piece in pieces) > 1e-3
+    assert max(piece.difference for piece in pieces) < 1e-11
+    assert torch.get_default_dtype() is torch.float32
 
 
 def members(count: int, **changes: Any) -> list[Run]:
