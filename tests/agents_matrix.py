@@ -458,7 +458,7 @@ def train(
 ) -> tuple[BaseAlgorithm, Trained]:
     """One level, trained alone."""
     run = Run(setting, request, resume)
-    trainer.train([run])
+    trainer.start()([run])
     return run.model, run.finish()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +28,9 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecTr
 from tiny import ROOT
 
 import rl_tickets as rt
+from rl_tickets.agents import trainers
 from rl_tickets.agents.cohort import tracing
+from rl_tickets.agents.cohort.cohort import Cohort
 from rl_tickets.agents.cohort.stepping import quick
 from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.state import TrainingState
@@ -175,7 +178,7 @@ def ticket_for(make: Callable[[int], BaseAlgorithm], seed: int) -> Ticket:
 
 
 def together(*runs: Run | None) -> list[Trained | None]:
-    COHORTS.train(runs)
+    COHORTS.start()(runs)
     return [run and run.finish() for run in runs]
 
 
@@ -203,7 +206,7 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
 
     ours, theirs = [run(seed) for seed in range(3)], [run(seed) for seed in range(3)]
     together(*ours)
-    PLAIN.train(theirs)
+    PLAIN.start()(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < TOLERANCE
         mine, sb3s = TrainingState.capture(one.model), TrainingState.capture(other.model)
@@ -244,7 +247,7 @@ def test_whole_levels_are_trained_as_by_sb3() -> None:
 
     ours, theirs = run(), run()
     (mine,) = together(ours)
-    PLAIN.train([theirs])
+    PLAIN.start()([theirs])
     sb3s = theirs.finish()
     assert mine is not None
     for state, expected in ((mine.end, sb3s.end), *((mine.kept[at], sb3s.kept[at]) for at in (0, 64))):
@@ -405,6 +408,38 @@ def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours() -> Non
         assert differing(with_it, without) == []
 
 
+@pytest.mark.parametrize("make", [exploding, a2c, partial(a2c, **optimizer(RMSpropTFLike, eps=1e-5))])
+def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(
+    make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a level, not even of one that diverged, reaches the next; and it is traced once."""
+    cohorts: list[Cohort] = []
+
+    class Counted(Cohort):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            cohorts.append(self)
+
+    def level(place: int) -> list[Run]:
+        return [Run(setting(make, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
+
+    monkeypatch.setattr(trainers, "Cohort", Counted)
+    train = COHORTS.start()
+    shared, apart = [level(0), level(1), level(2)], [level(0), level(1), level(2)]
+    for runs in shared:
+        train(runs)
+    assert len(cohorts) == 1
+    for runs in apart:
+        COHORTS.start()(runs)
+    assert len(cohorts) == 4
+    for one, other in zip(chain(*shared), chain(*apart), strict=True):
+        assert one.finite == other.finite
+        if one.finite:
+            assert differing(one.finish().end.policy, other.finish().end.policy) == []
+            mine, theirs = (TrainingState.capture(run.model).optimizers for run in (one, other))
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
 class StopAt(BaseCallback):
     """Ends training in the middle of a rollout."""
 
@@ -417,7 +452,7 @@ def test_a_member_that_stops_early_leaves_alone() -> None:
         return [Run(setting(ppo, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
 
     found, plain = together(*runs()), runs()
-    PLAIN.train(plain)
+    PLAIN.start()(plain)
     assert [trained and trained.timesteps for trained in found] == [96, 41, 96]
     for trained, run in zip(found, plain, strict=True):
         expected = run.finish()
@@ -433,7 +468,7 @@ def test_early_bird_stops_a_member_where_it_stops_sb3() -> None:
         return Run(setting(ppo, seed, 160), Training(0, early_bird=bird))
 
     plain = [run(0), run(1)]
-    PLAIN.train(plain)
+    PLAIN.start()(plain)
     for trained, other in zip(together(run(0), run(1)), plain, strict=True):
         assert trained is not None
         assert trained.sightings == other.finish().sightings != ()
@@ -486,7 +521,7 @@ def test_an_error_in_one_member_gives_all_their_agents_back() -> None:
 
     runs = [Run(setting(ppo, 0), Training(0)), Run(setting(ppo, 1, callback=Fail), Training(0))]
     with pytest.raises(KeyError, match="a user's own error"):
-        COHORTS.train(runs)
+        COHORTS.start()(runs)
     for run in runs:
         assert type(run.model.get_env().unwrapped).__name__ == "DummyVecEnv"  # type: ignore[union-attr]
         run.model.learn(16)
@@ -510,7 +545,7 @@ def test_callbacks_see_what_sb3_shows_them() -> None:
     shown: list[Any] = []
     ends: list[Any] = []
     for trainer in (COHORTS, PLAIN):
-        trainer.train([Run(setting(partial(ppo, env=partial(pendulum, 2)), 0, callback=Keys), Training(0))])
+        trainer.start()([Run(setting(partial(ppo, env=partial(pendulum, 2)), 0, callback=Keys), Training(0))])
     assert keys[0] >= keys[1] - {"idx", "done", "obs_tensor", "terminal_obs", "terminal_value"}
     assert shown[:2] == shown[2:]
     assert ends[: len(ends) // 2] == ends[len(ends) // 2 :]
@@ -600,7 +635,7 @@ def test_environments_in_processes_of_their_own() -> None:
 
     ours, theirs = run(), run()
     together(*ours)
-    PLAIN.train(theirs)
+    PLAIN.start()(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
     for one in (*ours, *theirs):
@@ -613,6 +648,32 @@ def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:
 
     found = together(*(Run(setting(make, seed, 32), Training(0)) for seed in range(3)))
     assert [trained and trained.timesteps for trained in found] == [32] * 3
+
+
+class Scaled(Sines):
+    """Computes with a number that neither its `repr` nor its `state_dict` shows."""
+
+    def __init__(self, observation_space: spaces.Box, factor: float) -> None:
+        super().__init__(observation_space)
+        self.factor = factor
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations * self.factor)
+
+
+def test_agents_that_differ_in_what_they_compute_train_in_cohorts_of_their_own() -> None:
+    def make(seed: int) -> PPO:
+        kwargs = small(features_extractor_class=Scaled, features_extractor_kwargs={"factor": float(seed)})
+        return ppo(seed, policy_kwargs=kwargs)
+
+    def runs() -> list[Run]:
+        return [Run(setting(make, seed, 32), Training(0)) for seed in range(3)]
+
+    ours, theirs = runs(), runs()
+    together(*ours)
+    PLAIN.start()(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
 
 
 def test_a_member_is_saved_and_loaded_by_sb3_afterwards(tmp_path: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from rl_tickets.agents.cohort.cohort import Cohort
 from rl_tickets.agents.cohort.joining import CannotJoin, shape_of
 from rl_tickets.agents.cohort.tracing import compiler
 from rl_tickets.agents.runs import Run
+
+Train = Callable[[Sequence[Run | None]], None]
+"""Trains every run to its end; None stands for one that is finished already."""
 
 
 class Trainer(Protocol):
@@ -28,8 +31,8 @@ class Trainer(Protocol):
     def remark(self) -> str | None:
         """What a user should know before it begins, or None."""
 
-    def train(self, runs: Sequence[Run | None]) -> None:
-        """Trains every run to its end; None stands for one that is finished already."""
+    def start(self) -> Train:
+        """What trains the runs of one search, level after level; what one level needed prepared serves the next."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,14 @@ class Plain:
         """None."""
         return None
 
-    def train(self, runs: Sequence[Run | None]) -> None:
+    def start(self) -> Train:
         """See `Trainer`."""
-        for run in filter(None, runs):
-            learn(run)
+        return _one_by_one
+
+
+def _one_by_one(runs: Sequence[Run | None]) -> None:
+    for run in filter(None, runs):
+        learn(run)
 
 
 def learn(run: Run) -> None:
@@ -107,11 +114,24 @@ class Cohorts:
             return None
         return "There is no C++ compiler (g++, clang++ or c++), so cohorts run uncompiled, several times slower."
 
-    def train(self, runs: Sequence[Run | None]) -> None:
+    def start(self) -> Train:
         """See `Trainer`."""
+        return _Lockstep().train
+
+
+class _Lockstep:
+    """The cohorts of one search: each is traced once, and has new members at every level."""
+
+    def __init__(self) -> None:
+        self._cohorts: dict[tuple[str, int], Cohort] = {}
+
+    def train(self, runs: Sequence[Run | None]) -> None:
         present = [run for run in runs if run is not None]
         shapes = {id(run): shape_of(run.model, tuple(run.mask)) for run in present}
         for signature in dict.fromkeys(shape.signature for shape in shapes.values()):
             alike = [run if run and shapes[id(run)].signature == signature else None for run in runs]
             first = next(run for run in alike if run is not None)
-            Cohort(first.model, shapes[id(first)], len(runs)).train(alike)
+            key = signature, len(runs)
+            if key not in self._cohorts:
+                self._cohorts[key] = Cohort(first.model, shapes[id(first)], len(runs))
+            self._cohorts[key].train(alike)

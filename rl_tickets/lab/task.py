@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import configure
 
 from rl_tickets.agents.rewind import RewindWarning
 from rl_tickets.agents.runs import Run, Setting
+from rl_tickets.agents.trainers import Train
 from rl_tickets.agents.training import Trained, Training
 from rl_tickets.evaluation.returns import Episodes, play
 from rl_tickets.lab.complaint import naming
@@ -29,6 +30,14 @@ from rl_tickets.search.imp import Search
 from rl_tickets.search.levels import ticket_of
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.pruning import LayerCollapseWarning
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What lasts from the first to the last level of a task."""
+
+    train: Train
+    tell: Callable[[], None] | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Task:
 
     def run(self, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet; `tell` is called about once a second."""
+        session = _Session(self.experiment.trainer.start(), tell)
         with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", LayerCollapseWarning)  # Told once, when all is done.
             # The first dense run reaches all rewind points, so that it warns for all runs.
@@ -69,17 +79,17 @@ class Task:
             warnings.simplefilter("default" if first else "ignore", RewindWarning)
             if self.search == DENSE:
                 request = Training(0, keep_at=self.experiment.rewind_points, prunable=self.experiment.prunable)
-                self._answer(dict.fromkeys(self.seeds, request), {}, tell)
+                self._answer(dict.fromkeys(self.seeds, request), {}, session)
             else:
-                self._drive(tell)
+                self._drive(session)
 
-    def _drive(self, tell: Callable[[], None] | None) -> None:
+    def _drive(self, session: _Session) -> None:
         """All seeds' searches side by side: every level is trained for all of them before the next one begins."""
         searches = {seed: self._search(seed) for seed in self.seeds}
         requests = {seed: next(search) for seed, search in searches.items()}
         before: dict[int, Mask] = {}
         while requests:
-            answers = self._answer(requests, before, tell)
+            answers = self._answer(requests, before, session)
             before = {seed: trained.mask for seed, trained in answers.items()}
             requests = {}
             for seed, trained in answers.items():
@@ -92,16 +102,14 @@ class Task:
         tickets = self.store.tickets(plan.of, seed, levels) if isinstance(plan, Spoiled) else ()
         return plan.search(self.experiment, seed, tickets)
 
-    def _answer(
-        self, requests: dict[int, Training], before: dict[int, Mask], tell: Callable[[], None] | None
-    ) -> dict[int, Trained]:
+    def _answer(self, requests: dict[int, Training], before: dict[int, Mask], session: _Session) -> dict[int, Trained]:
         """The trained level of every seed: the shared dense run, one finished earlier, or a new one."""
         answers = {seed: self._known(seed, request) for seed, request in requests.items()}
         found = {seed: trained for seed, trained in answers.items() if trained is not None}
         missing = {seed: request for seed, request in requests.items() if seed not in found}
         if missing:
             with naming(self.store.tensorboard(self.search)):
-                found |= self._train(missing, before, tell)
+                found |= self._train(missing, before, session)
         return {seed: found[seed] for seed in requests}
 
     def _known(self, seed: int, request: Training) -> Trained | None:
@@ -111,13 +119,11 @@ class Task:
             return dense
         return self.store.finished_level(self.search, seed, request.level)
 
-    def _train(
-        self, requests: dict[int, Training], before: dict[int, Mask], tell: Callable[[], None] | None
-    ) -> dict[int, Trained]:
+    def _train(self, requests: dict[int, Training], before: dict[int, Mask], session: _Session) -> dict[int, Trained]:
         began = time.monotonic()
-        runs = {seed: self._run(seed, request, tell) for seed, request in requests.items()}
+        runs = {seed: self._run(seed, request, session.tell) for seed, request in requests.items()}
         # Every seed has its place, whether it still has to be trained or not.
-        self.experiment.trainer.train([None if seed is None else runs.get(seed) for seed in self.slots])
+        session.train([None if seed is None else runs.get(seed) for seed in self.slots])
         share = (time.monotonic() - began) / len(runs)
         return {seed: self._finish(seed, run, before.get(seed), share) for seed, run in runs.items()}
 

@@ -61,7 +61,7 @@ def cohort_seconds(make_model: MakeModel, steps: int, members: int) -> float:
     """Per member."""
     trained = runs(make_model, steps, members)
     began = time.perf_counter()
-    rt.Cohorts().train(trained)
+    rt.Cohorts().start()(trained)
     return (time.perf_counter() - began) / members
 
 
@@ -113,7 +113,7 @@ def simulator(pairs: int) -> Iterator[Row]:
 
         trained = runs(make_lunarlander, steps, members, remember)
         began = time.perf_counter()
-        rt.Cohorts().train(trained)
+        rt.Cohorts().start()(trained)
         training.append(time.perf_counter() - began)
         envs = [run.model.get_env() for run in trained]
         actions = [member.seen for member in recorded]

@@ -56,14 +56,14 @@ def lockstep(make_model: MakeModel, total_timesteps: int, piece: int, seed: int 
     with double_precision():
         setting = Setting(partial(_double_rewarded, make_model), seed, total_timesteps, boundaries=tuple(cuts[:-1]))
         whole = Run(setting, Training(0, keep_at=tuple(cuts[:-1])))
-        rt.Plain().train([whole])
+        rt.Plain().start()([whole])
         ended = whole.finish()
         plain = [ended.kept[cut] for cut in cuts[:-1]] + [ended.end]
         pieces = [
             Run(replace(setting, callback=partial(_Until, cut)), Training(0, start=start))
             for start, cut in zip(plain, cuts[1:], strict=False)
         ]
-        rt.Cohorts().train(pieces)
+        rt.Cohorts().start()(pieces)
         cohort = [run.finish().end for run in pieces]
     return [
         Piece(begin, end, _largest(before, after), _largest(ours, after))

@@ -91,7 +91,8 @@ def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
     assert model.env is not None
     normalization = Normalization.of(model.env)
     kinds_of = (class_of(model).__name__, str(policy), loss, rule, normalization)
-    signature = (*kinds_of, shapes, between, settings, discount, masked)
+    hidden = [_hidden(module) for module in policy.modules()]
+    signature = (*kinds_of, hidden, shapes, between, settings, discount, masked)
     return Shape(
         signature=repr(signature),
         trained=_stepped(model),
@@ -129,6 +130,12 @@ def _demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
     for method in methods:
         if getattr(cls, method) is not getattr(known, method):
             raise CannotJoin(f"{cls.__name__} has a {method} method of its own")
+
+
+def _hidden(module: nn.Module) -> dict[str, object]:
+    """What a network's `repr` need not show, and its forward pass may use."""
+    plain = (bool, int, float, str)
+    return {name: value for name, value in vars(module).items() if type(value) in plain and name != "training"}
 
 
 def template(policy: ActorCriticPolicy) -> ActorCriticPolicy:

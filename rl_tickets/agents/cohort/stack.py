@@ -47,9 +47,8 @@ class Stack:
         for name, weight in self.weights.items():
             named[name].data = weight[slot]
             state = optimizer.state.get(named[name], {})
-            for key, moment in self.moments[name].items():
-                if key in state:
-                    moment[slot] = state[key]
+            for key, initial in self._rule.moments(weight[slot]).items():
+                self.moments[name][key][slot] = state.get(key, initial)
             self.counts[slot] = float(state.get("step", 0))
 
     def publish(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
