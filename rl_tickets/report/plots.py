@@ -14,7 +14,7 @@ from .results import DENSE
 from .rows import DistanceRow, LayerRow
 from .style import DENSE_LOOK, GRID, INK, MUTED, Look, save
 from .summary import LevelSummary, SearchSummary, Summary
-from .text import counted
+from .text import counted, plain
 
 __all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]
 
@@ -151,7 +151,7 @@ def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
     figure = style.sheet(5.0 * len(names) + 0.6, 4.6)
     grid = figure.subplots(1, len(names), squeeze=False)
     chance = math.fsum(row.chance for row in rows) / len(rows)
-    top = max([chance, *(row.distance for row in rows)]) or 1.0
+    top = max(row.distance for row in rows) or 1.0
     for name, axes in zip(names, grid.flat, strict=True):
         own = [row for row in rows if row.search == name]
         steps = sorted({step for row in own for step in (row.step, row.other_step)})
@@ -167,11 +167,9 @@ def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
         axes.set_xlabel("mask drawn at environment step", color=INK)
         axes.set_ylabel("against the mask at step", color=INK)
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.86)
-    bar.set_label("mask distance (0: the same mask)", color=INK)
+    bar.set_label(f"mask distance (chance: {plain(chance, digits=2)})", color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
-    bar.ax.axhline(chance, color=style.ORANGE, linewidth=2)
-    bar.ax.annotate("chance", (0, chance), (-3, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
     style.title(figure, "Early-bird: distance between masks")
     return figure
 
