@@ -1,6 +1,5 @@
 """What worker processes gain and need, with either trainer; a whole small search with both."""
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from cartpole import experiment as cartpole
 
 import rl_tickets as rt
 from measures.cohorts import make_cartpole
-from measures.rows import Row, peak_megabytes, ratios, row
+from measures.peaks import peak_megabytes
+from measures.rows import Row, ratios, row
 from rl_tickets.lab.run import begin, unfinished
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.workers import run_workers
@@ -78,21 +78,12 @@ def search(pairs: int) -> Iterator[Row]:
 
 def memory(pairs: int) -> Iterator[Row]:
     for trainer in TRAINERS:
-        yield row(f"{trainer} trainer: peak memory of a worker on CartPole, MB", [_peak(trainer)], "<= 700")
+        yield row(
+            f"{trainer} trainer: peak memory of a worker on CartPole, MB", [peak_megabytes(_work, trainer)], "<= 700"
+        )
 
 
-def _peak(trainer: str) -> float:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=_run_and_tell, args=(trainer, folder, theirs))
-        process.start()
-        megabytes = float(ours.recv())
-        process.join()
-    return megabytes
-
-
-def _run_and_tell(trainer: str, folder: str, connection: object) -> None:
+def _work(trainer: str) -> None:
     experiment = replace(small(trainer), seeds=5).scaled(5_120)
-    rt.run(replace(experiment, trainer=TRAINERS[trainer]), jobs=1, out=folder)
-    connection.send(peak_megabytes())  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        rt.run(replace(experiment, trainer=TRAINERS[trainer]), jobs=1, out=folder)

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 
@@ -19,13 +18,6 @@ class Row(NamedTuple):
 def row(name: str, values: Sequence[float], goal: str = "") -> Row:
     """Of measurements of one figure."""
     return Row(name, statistics.median(values), min(values), max(values), goal)
-
-
-def peak_megabytes() -> float:
-    """Peak memory of this process alone; `ru_maxrss` would begin with that of the process that started it."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM:"))
-    return int(peak) / 1024
 
 
 def pairs_of(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[tuple[float, float]]:

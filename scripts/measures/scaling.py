@@ -1,6 +1,5 @@
 """Cost of a cohort's gradient step against the number of members and the width of the network."""
 
-import multiprocessing
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,8 +11,9 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from measures.cohorts import runs
-from measures.rows import Row, peak_megabytes, row
+from measures.cohorts import cohort_seconds, make_cartpole, runs
+from measures.peaks import peak_megabytes
+from measures.rows import Row, row
 from rl_tickets.agents.cohort.cohort import Cohort
 from rl_tickets.agents.cohort.joining import shape_of
 
@@ -74,25 +74,12 @@ def scaling(pairs: int, plot: Path = Path("results/benchmark_scaling.png")) -> I
 
 
 def memory_slope(pairs: int) -> Iterator[Row]:
-    peaks = {members: _peak(members) for members in (1, 8, 64)}
+    peaks = {members: peak_megabytes(_train, members) for members in (1, 8, 64)}
     for members, megabytes in peaks.items():
         yield row(f"2x64 network, {members} members: peak memory, MB", [megabytes])
     yield row("peak memory, MB for each further member, from 8 to 64", [(peaks[64] - peaks[8]) / 56])
 
 
-def _peak(members: int) -> float:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_train_and_tell, args=(members, theirs))
-    process.start()
-    megabytes = float(ours.recv())
-    process.join()
-    return megabytes
-
-
-def _train_and_tell(members: int, connection: object) -> None:
-    from measures.cohorts import cohort_seconds, make_cartpole
-
+def _train(members: int) -> None:
     torch.set_num_threads(1)
     cohort_seconds(make_cartpole, 1, members)
-    connection.send(peak_megabytes())  # type: ignore[attr-defined]
