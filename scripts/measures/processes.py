@@ -57,11 +57,17 @@ def _two_jobs(trainer: str, pairs: int) -> Row:
 
 
 def search(pairs: int) -> Iterator[Row]:
-    """Eight seeds, twelve levels, IMP and two controls; once, since the plain side takes a quarter of an hour."""
+    """Short and long levels, once each, since the plain sides take ten minutes and half an hour."""
+    for steps in (16_384, 49_152):
+        yield from searched(steps)
+
+
+def searched(steps: int) -> Iterator[Row]:
+    """Eight seeds, twelve levels of so many environment steps, IMP and two controls."""
     experiment = replace(
         cartpole,
         make_model=make_cartpole,
-        total_timesteps=16_384,
+        total_timesteps=steps,
         densities=rt.geometric(keep=0.8, levels=12),
         seeds=8,
         searches={
@@ -72,8 +78,9 @@ def search(pairs: int) -> Iterator[Row]:
         episodes=20,
     )
     plain, cohort = (seconds(replace(experiment, trainer=trainer), 2) for trainer in TRAINERS.values())
-    yield row("whole small search, two jobs: plain / cohort, compiling included", [plain / cohort], ">= 6")
-    yield row("whole small search, two jobs: seconds with cohorts", [cohort])
+    name = f"whole small search, {steps:,} steps a level, two jobs"
+    yield row(f"{name}: plain / cohort, compiling included", [plain / cohort], ">= 6")
+    yield row(f"{name}: seconds with cohorts", [cohort])
 
 
 def memory(pairs: int) -> Iterator[Row]:
