@@ -1,7 +1,7 @@
 """Cost of a cohort's gradient step against the number of members and the width of the network."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -53,23 +53,30 @@ def _repeated(step: partial[torch.Tensor]) -> float:
 
 
 def scaling(pairs: int, plot: Path = Path("results/benchmark_scaling.png")) -> Iterator[Row]:
-    figure, axes = plt.subplots(figsize=(6, 4))
+    stacked, plain = {}, {}
     for width in WIDTHS:
         found = {members: milliseconds(width, members) for members in MEMBERS if width * members <= 16_384}
-        for members, (stacked, _) in found.items():
-            yield row(f"2x{width} network, {members} members: ms per member and gradient step", [stacked])
-        plain = min(sb3 for _, sb3 in found.values())
-        yield row(f"2x{width} network: plain SB3, ms per gradient step", [plain])
-        best = min(found, key=lambda members: found[members][0])
+        stacked[width] = {members: ours for members, (ours, _) in found.items()}
+        plain[width] = min(sb3 for _, sb3 in found.values())
+        for members, ours in stacked[width].items():
+            yield row(f"2x{width} network, {members} members: ms per member and gradient step", [ours])
+        yield row(f"2x{width} network: plain SB3, ms per gradient step", [plain[width]])
+        best = min(stacked[width], key=lambda members: stacked[width][members])
         yield row(f"2x{width} network: members at which stacking stops paying", [float(best)])
-        (line,) = axes.plot(list(found), [stacked for stacked, _ in found.values()], "o-", label=f"2x{width}")
-        axes.axhline(plain, color=line.get_color(), linestyle=":", linewidth=1)
+    draw(stacked, plain, plot)
+
+
+def draw(stacked: Mapping[int, Mapping[int, float]], plain: Mapping[int, float], path: Path) -> None:
+    """Milliseconds by width and members; plain SB3's by width."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for width, found in stacked.items():
+        (line,) = axes.plot(list(found), list(found.values()), "o-", label=f"2x{width}")
+        axes.axhline(plain[width], color=line.get_color(), linestyle=":", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="members", ylabel="ms per member and gradient step")
     axes.set_xticks(MEMBERS, [str(members) for members in MEMBERS])
-    axes.legend(title="network (dotted: plain SB3)", frameon=False)
+    figure.legend(title="network\n(dotted: plain SB3)", frameon=False, loc="outside right upper")
     axes.set_title(f"A gradient step on a batch of {BATCH}, one core")
-    figure.tight_layout()
-    figure.savefig(plot, dpi=120)
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 

@@ -55,10 +55,7 @@ class Traced:
         if compiler() is None:
             return self._graph
         try:
-            # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
-            with _quiet():
-                made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
-                made(*(x.clone() for x in inputs))
+            return _compiled(self._graph, inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
             inner = getattr(error, "inner_exception", error)
             if isinstance(inner, OSError):
@@ -67,7 +64,25 @@ class Traced:
             reason = " ".join(str(inner).split())[:200]
             warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
             return self._graph
-        return made
+
+
+def _compiled(graph: GraphModule, inputs: tuple[torch.Tensor, ...]) -> Flat:
+    # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
+    with _quiet(), _trusting_the_processor():
+        made: Flat = torch.compile(graph, fullgraph=True, dynamic=False)
+        made(*(x.clone() for x in inputs))
+    return made
+
+
+@contextmanager
+def _trusting_the_processor() -> Iterator[None]:
+    """Vector instructions that the processor says it has need no trial programs, which take the compiler 7 seconds.
+
+    Unless the user has said otherwise, by TORCHINDUCTOR_VEC_ISA_OK.
+    """
+    said = torch._inductor.config.cpp.vec_isa_ok
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True if said is None else said}):
+        yield
 
 
 @contextmanager
