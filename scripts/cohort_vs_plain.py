@@ -63,11 +63,12 @@ def main(jobs: int | None = None, out: Path = Path("results/cohort_vs_plain")) -
     figure, axes = plt.subplots(1, len(COMPARISONS), figsize=(9, 3.6))
     rows = []
     for axis, comparison in zip(axes, COMPARISONS, strict=True):
-        found = {trainer: scores(comparison.experiment, trainer, jobs, out) for trainer in TRAINERS}
+        experiment = comparison.experiment
+        found = {trainer: scores(experiment, trainer, jobs, out) for trainer in TRAINERS}
         rows += [returns_row(comparison.environment, seeds, **found) for seeds in comparison.seeds]
         for trainer, values in found.items():
             axis.step(np.sort(values), np.arange(1, len(values) + 1) / len(values), where="post", label=trainer)
-        title = f"{comparison.environment}, {comparison.experiment.total_timesteps:,} steps, {len(values)} seeds"
+        title = f"{comparison.environment}, {experiment.total_timesteps:,} steps, {experiment.seeds} seeds"
         axis.set(title=title, xlabel="return of the final policy")
     axes[0].set_ylabel("fraction of seeds at or below")
     axes[0].legend(frameon=False)

@@ -182,6 +182,14 @@ def together(*runs: Run | None) -> list[Trained | None]:
     return [run and run.finish() for run in runs]
 
 
+def both_ways(runs: Callable[[], list[Run]]) -> list[tuple[Run, Run]]:
+    """The same runs, trained in a cohort and by SB3."""
+    ours, theirs = runs(), runs()
+    together(*ours)
+    PLAIN.start()(theirs)
+    return list(zip(ours, theirs, strict=True))
+
+
 def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
     assert list(ours) == list(theirs)
     return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours)
@@ -630,16 +638,14 @@ def test_environments_in_processes_of_their_own() -> None:
     def make(seed: int) -> PPO:
         return ppo(seed, partial(SubprocVecEnv, [partial(gym.make, "CartPole-v1")] * 2, start_method="fork"))
 
-    def run() -> list[Run]:
+    def runs() -> list[Run]:
         return [Run(setting(make, seed, 64), Training(0)) for seed in range(2)]
 
-    ours, theirs = run(), run()
-    together(*ours)
-    PLAIN.start()(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
-    for one in (*ours, *theirs):
-        one.model.get_env().close()  # type: ignore[union-attr]
+    for pair in both_ways(runs):
+        one, other = (run.model for run in pair)
+        assert largest_difference(one.policy.state_dict(), other.policy.state_dict()) < 1e-4
+        for model in (one, other):
+            model.get_env().close()  # type: ignore[union-attr]
 
 
 def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:
@@ -669,10 +675,7 @@ def test_agents_that_differ_in_what_they_compute_train_in_cohorts_of_their_own()
     def runs() -> list[Run]:
         return [Run(setting(make, seed, 32), Training(0)) for seed in range(3)]
 
-    ours, theirs = runs(), runs()
-    together(*ours)
-    PLAIN.start()(theirs)
-    for one, other in zip(ours, theirs, strict=True):
+    for one, other in both_ways(runs):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
 
 

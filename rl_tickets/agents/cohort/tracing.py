@@ -55,7 +55,10 @@ class Traced:
         if compiler() is None:
             return self._graph
         try:
-            return _compiled(self._graph, inputs)
+            # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
+            with _quiet(), _trusting_the_processor():
+                made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
+                made(*(x.clone() for x in inputs))
         except torch._dynamo.exc.TorchDynamoException as error:
             inner = getattr(error, "inner_exception", error)
             if isinstance(inner, OSError):
@@ -64,14 +67,7 @@ class Traced:
             reason = " ".join(str(inner).split())[:200]
             warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
             return self._graph
-
-
-def _compiled(graph: GraphModule, inputs: tuple[torch.Tensor, ...]) -> Flat:
-    # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
-    with _quiet(), _trusting_the_processor():
-        made: Flat = torch.compile(graph, fullgraph=True, dynamic=False)
-        made(*(x.clone() for x in inputs))
-    return made
+        return made
 
 
 @contextmanager
