@@ -354,14 +354,14 @@ def test_a_compiler_that_fails_is_told_and_training_goes_on(monkeypatch: pytest.
     def fail(*_: Any, **__: Any) -> Any:
         raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no Python.h"), None)
 
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    monkeypatch.setattr(torch._inductor, "standalone_compile", fail)
     monkeypatch.setattr(tracing, "_COMPILED", {})
     with pytest.warns(RuntimeWarning, match="cohorts run uncompiled, several times slower: "):
         found = ends(*members(2))
     monkeypatch.setattr(tracing, "compiler", lambda: None)
     monkeypatch.setattr(tracing, "_COMPILED", {})
     for one, other in zip(found, ends(*members(2)), strict=True):
-        assert differing(one, other) == []
+        assert largest_difference(one, other) < TOLERANCE
 
 
 def test_pruned_weights_and_their_moments_are_zero_at_every_step() -> None:

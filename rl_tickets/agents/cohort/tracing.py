@@ -12,6 +12,7 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from rl_tickets.agents.cohort.tanh import tanh
 from rl_tickets.agents.validation import unvalidated
 
 Flat = Callable[..., tuple[torch.Tensor, ...]]
@@ -37,8 +38,9 @@ class Traced:
     """
 
     def __init__(self, function: Flat, *inputs: torch.Tensor) -> None:
+        quicker = {torch.ops.aten.tanh.default: tanh} if compiler() else {}
         with _quiet():
-            self._graph = make_fx(function, tracing_mode="fake")(*inputs)
+            self._graph = make_fx(function, quicker, tracing_mode="fake")(*inputs)
         layouts = tuple(map(_layout, inputs))
         self._key = (self._graph.code, layouts, _constants(self._graph), torch.get_num_threads())
         self._compiled: Flat | None = None
@@ -55,10 +57,11 @@ class Traced:
         if compiler() is None:
             return self._graph
         try:
-            # The first `torch.compile` of a process also turns checks of distributions off, for good if it could.
+            # Not `torch.compile`, whose guards would cost a tenth of a gradient step: a graph needs none.
             with _quiet(), _trusting_the_processor():
-                made: Flat = torch.compile(self._graph, fullgraph=True, dynamic=False)
-                made(*(x.clone() for x in inputs))
+                from torch._inductor import standalone_compile  # Takes a second, which plain training need not wait.
+
+                made: Flat = standalone_compile(self._graph, list(inputs), dynamic_shapes="from_example_inputs")
         except torch._dynamo.exc.TorchDynamoException as error:
             inner = getattr(error, "inner_exception", error)
             if isinstance(inner, OSError):
