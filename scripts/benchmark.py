@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 from measures.cohorts import cohorts, simulator
 from measures.holding import holding, pruning_round
-from measures.processes import cohort_jobs, memory, plain_jobs, search
+from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
 from measures.scaling import memory_slope, scaling
 from rich.console import Console
@@ -28,7 +28,8 @@ PARTS = {
         cohort_jobs,
         cohorts,
         simulator,
-        search,
+        short_search,
+        long_search,
         scaling,
         memory_slope,
     )
@@ -46,9 +47,9 @@ def main(parts: tuple[str, ...] = tuple(PARTS), pairs: int = 5, out: Path = Path
     if unknown := set(parts) - set(PARTS):
         raise SystemExit(f"there is no part {unknown.pop()!r}; choose from: {', '.join(PARTS)}")
     found = read(out)
-    with one_thread(), tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # An empty one: what compiling costs is a figure here.
-        for part in parts:
+    for part in parts:
+        with one_thread(), tempfile.TemporaryDirectory() as cache:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # An empty one: what compiling costs is a figure here.
             for row in PARTS[part](pairs):
                 found[row.measured] = shown(row)
                 write(found, out)

@@ -59,11 +59,11 @@ class Member:
         steps, tag = self.run.steps_left, self.run.tb_log_name
         total, self.callback = model._setup_learn(steps, callback, False, tag, False)
         self._total = total
-        self._locals = {"self": model, "env": model.env, "callback": self.callback}
-        known = {"total_timesteps": total, "log_interval": self._log_interval, "tb_log_name": tag, "iteration": 0}
+        known = {"self": model, "env": model.env, "callback": self.callback}
+        known |= {"total_timesteps": total, "log_interval": self._log_interval, "tb_log_name": tag, "iteration": 0}
         known |= {"reset_num_timesteps": False, "progress_bar": False}
-        self.callback.on_training_start({**self._locals, **known}, globals())
-        self._locals |= {"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps}
+        self.callback.on_training_start(known, globals())
+        self.callback.update_locals({"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps})
 
     @property
     def done(self) -> bool:
@@ -92,7 +92,7 @@ class Member:
         new_obs, rewards, dones, infos = answer
         model.num_timesteps += model.n_envs
         answered = {"new_obs": new_obs, "rewards": rewards, "dones": dones, "infos": infos, "n_steps": step}
-        self.callback.update_locals({**self._locals, **given, **answered})
+        self.callback.update_locals({**given, **answered})
         if not self.callback.on_step():
             return None
         model._update_info_buffer(infos, dones)
@@ -117,7 +117,6 @@ class Member:
         """What happens between the last step of a rollout and its gradient steps."""
         model = self.model
         model.rollout_buffer.full = True
-        self.callback.update_locals(self._locals)
         self.callback.on_rollout_end()
         self._iteration += 1
         model._update_current_progress_remaining(model.num_timesteps, self._total)
