@@ -6,7 +6,6 @@ and the variant of TensorFlow 1 that SB3 ships.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -61,9 +60,8 @@ class AdamRule:
             gradient = gradient + self.weight_decay * weight
         mean = moments["exp_avg"] + (1 - first) * (gradient - moments["exp_avg"])
         square = second * moments["exp_avg_sq"] + (1 - second) * gradient * gradient
-        # Exponentials are what the compiler computes once for a member; powers it would compute again for each weight.
-        size = (rate.log() - _log_bias(first, count)).exp()
-        correction = (0.5 * _log_bias(second, count)).exp()
+        size = rate / (1 - first**count)
+        correction = (1 - second**count).sqrt()
         denominator = square.sqrt() / _along(correction, weight) + self.eps
         return weight - _along(size, weight) * (mean / denominator), {"exp_avg": mean, "exp_avg_sq": square}
 
@@ -91,11 +89,6 @@ class RMSpropRule:
         square = self.alpha * moments["square_avg"] + (1 - self.alpha) * gradient * gradient
         root = (square + self.eps).sqrt() if self.like_tensorflow else square.sqrt() + self.eps
         return weight - _along(rate, weight) * (gradient / root), {"square_avg": square}
-
-
-def _log_bias(beta: float, count: torch.Tensor) -> torch.Tensor:
-    """log(1 - beta ** count)."""
-    return torch.log1p(-torch.exp(count * (math.log(beta) if beta else -math.inf)))
 
 
 def _along(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,6 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from rl_tickets.agents.cohort.tanh import tanh
 from rl_tickets.agents.validation import unvalidated
 
 Flat = Callable[..., tuple[torch.Tensor, ...]]
@@ -38,9 +37,8 @@ class Traced:
     """
 
     def __init__(self, function: Flat, *inputs: torch.Tensor) -> None:
-        quicker = {torch.ops.aten.tanh.default: tanh} if compiler() else {}
         with _quiet():
-            self._graph = make_fx(function, quicker, tracing_mode="fake")(*inputs)
+            self._graph = make_fx(function, tracing_mode="fake")(*inputs)
         layouts = tuple(map(_layout, inputs))
         self._key = (self._graph.code, layouts, _constants(self._graph), torch.get_num_threads())
         self._compiled: Flat | None = None
