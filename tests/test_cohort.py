@@ -213,10 +213,7 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
         tickets = {0: None, 1: ticket_for(make, 1), 2: ticket_for(make, 2)}
         return Run(setting(make, seed, total, log=log), Training(0, ticket=tickets[seed]))
 
-    ours, theirs = [run(seed) for seed in range(3)], [run(seed) for seed in range(3)]
-    together(*ours)
-    PLAIN.start()(theirs)
-    for one, other in zip(ours, theirs, strict=True):
+    for one, other in both_ways(lambda: [run(seed) for seed in range(3)]):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < TOLERANCE
         mine, sb3s = TrainingState.capture(one.model), TrainingState.capture(other.model)
         moments, expected = ((state.optimizers or {})["policy.optimizer"]["state"] for state in (mine, sb3s))
