@@ -21,17 +21,19 @@ class Rule(Protocol):
     """How gradients become new weights and moments.
 
     `moments` gives the initial moments of a weight by the names torch's optimizer has for them, `count` a number of
-    steps, of shape (), as that optimizer keeps it. `step` takes one
-    weight, its gradient and its moments, all with a leading member axis, and for each member the learning rate and the
-    number of this step, from 1, both float64 of shape (members,).
+    steps, of shape (), as that optimizer keeps it. `sizes` gives what a step needs of each member's learning rate and
+    of the number of this step, from 1; all are float64 of shape (members,). `step` takes these, and one weight, its
+    gradient and its moments, all with a leading member axis.
     """
 
     def moments(self, weight: torch.Tensor) -> dict[str, torch.Tensor]: ...
 
     def count(self, count: torch.Tensor) -> torch.Tensor | int: ...
 
+    def sizes(self, rate: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
+
     def step(
-        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor
+        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, *sizes: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
 
@@ -50,18 +52,21 @@ class AdamRule:
     def count(self, count: torch.Tensor) -> torch.Tensor:
         return count
 
+    def sizes(self, rate: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        first, second = self.betas
+        return 1 - rate * self.weight_decay, rate / (1 - first**count), (1 - second**count).sqrt()
+
     def step(
-        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor
+        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, *sizes: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        kept, size, correction = sizes
         first, second = self.betas
         if self.decoupled:
-            weight = weight * _along(1 - rate * self.weight_decay, weight)
+            weight = weight * _along(kept, weight)
         elif self.weight_decay:
             gradient = gradient + self.weight_decay * weight
         mean = moments["exp_avg"] + (1 - first) * (gradient - moments["exp_avg"])
         square = second * moments["exp_avg_sq"] + (1 - second) * gradient * gradient
-        size = rate / (1 - first**count)
-        correction = (1 - second**count).sqrt()
         denominator = square.sqrt() / _along(correction, weight) + self.eps
         return weight - _along(size, weight) * (mean / denominator), {"exp_avg": mean, "exp_avg_sq": square}
 
@@ -81,9 +86,13 @@ class RMSpropRule:
     def count(self, count: torch.Tensor) -> torch.Tensor | int:
         return int(count) if self.like_tensorflow else count
 
+    def sizes(self, rate: torch.Tensor, count: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (rate,)
+
     def step(
-        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, rate: torch.Tensor, count: torch.Tensor
+        self, weight: torch.Tensor, gradient: torch.Tensor, moments: Moments, *sizes: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        (rate,) = sizes
         if self.weight_decay:
             gradient = gradient + self.weight_decay * weight
         square = self.alpha * moments["square_avg"] + (1 - self.alpha) * gradient * gradient

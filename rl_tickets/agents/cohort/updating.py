@@ -92,11 +92,10 @@ class Updating:
                 approx_kl = terms[loss.terms.index("approx_kl")]
                 active.copy_(active & ~(approx_kl > 1.5 * target_kl))
             counts.copy_(counts + active)
+            sizes = [_stored(size) for size in rule.sizes(rates, counts.double())]
             for name, weight in weights.items():
                 tall = (-1, *(1 for _ in weight.shape[1:]))
-                new, changed = rule.step(
-                    weight, gradients[name] * share.view(tall), moments[name], rates, counts.double()
-                )
+                new, changed = rule.step(weight, gradients[name] * share.view(tall), moments[name], *sizes)
                 new = new * masks[name] if name in masks else new
                 for old, moved in ((weight, new), *((moments[name][key], changed[key]) for key in keys)):
                     old.copy_(moved if target_kl is None else torch.where(active.view(tall), moved, old))
@@ -119,6 +118,11 @@ class Updating:
     def step(self, index: torch.Tensor) -> torch.Tensor:
         """One gradient step on rows `index` (members, batch) of the rollouts; the loss's terms (terms, members)."""
         return self._update(*self._inputs, index)[0]
+
+
+def _stored(values: torch.Tensor) -> torch.Tensor:
+    """The same values, which the compiler then computes once, where it would take powers anew for every 16 weights."""
+    return values.as_strided(values.shape, values.stride())
 
 
 class _EvaluateActions(nn.Module):
