@@ -1,5 +1,5 @@
 """`python -m rl_tickets`: look at a ticket, compare two results folders."""
 
-from rl_tickets.lab.inspection import main
+from rl_tickets.lab.commands import main
 
 main()

@@ -6,7 +6,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:

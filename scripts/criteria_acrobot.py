@@ -3,7 +3,7 @@
 from acrobot import experiment as acrobot
 from measures.criteria import by_criterion
 
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 experiment = by_criterion(acrobot, "criteria_acrobot")
 

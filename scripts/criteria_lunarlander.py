@@ -3,7 +3,7 @@
 from lunarlander import experiment as lunarlander
 from measures.criteria import by_criterion
 
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 experiment = by_criterion(lunarlander, "criteria_lunarlander")
 

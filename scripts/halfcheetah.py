@@ -7,7 +7,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:

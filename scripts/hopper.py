@@ -6,7 +6,7 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:

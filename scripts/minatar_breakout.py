@@ -8,7 +8,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 class SmallCNN(BaseFeaturesExtractor):

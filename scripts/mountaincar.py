@@ -4,7 +4,7 @@ import gymnasium as gym
 from stable_baselines3 import DQN
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:

@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from rl_tickets.lab.complaint import complain
+from rl_tickets.lab.user_errors import complain
 from rl_tickets.report import terminal_table, write_report
 
 

@@ -23,11 +23,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.trainers import Plain, Trainer
-from rl_tickets.agents.training import Progress, Trained, Training
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.training.requests import Progress, Trained, Training
+from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.trainers import Plain, Trainer
 
 PLAIN = Plain()
 

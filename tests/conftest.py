@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 
-from rl_tickets.agents.cohort import tracing
+from rl_tickets.training.cohorts import tracing
 
 torch.set_num_threads(1)
 # A shell's background jobs ignore Ctrl-C, and so would the scripts that tests start and interrupt.

@@ -13,7 +13,7 @@ from torch import nn
 
 import rl_tickets as rt
 from rl_tickets.agents import anatomy
-from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.selecting import prune
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 

@@ -23,7 +23,7 @@ from tiny import PPO_EXPERIMENT, assert_same, finish, make_env, make_ppo, run_sc
 
 import rl_tickets as rt
 from rl_tickets.lab import workers
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
 
@@ -32,7 +32,7 @@ import gymnasium as gym
 from stable_baselines3 import PPO
 
 import rl_tickets as rt
-from rl_tickets.lab.script import main
+from rl_tickets.lab.command_line import main
 
 
 def make_env():

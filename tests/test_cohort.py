@@ -28,15 +28,15 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecTr
 from tiny import ROOT
 
 import rl_tickets as rt
-from rl_tickets.agents import trainers
-from rl_tickets.agents.cohort import tracing
-from rl_tickets.agents.cohort.cohort import Cohort
-from rl_tickets.agents.cohort.stepping import quick
-from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Training
 from rl_tickets.search.imp import make_ticket
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training import trainers
+from rl_tickets.training.cohorts import tracing
+from rl_tickets.training.cohorts.cohort import Cohort
+from rl_tickets.training.cohorts.stepping import quick
+from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.runs import Run, Setting
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
 TOLERANCE = 1e-5
@@ -330,7 +330,7 @@ def test_compiling_leaves_the_checks_of_distributions_on() -> None:
     program = (
         "import torch\n"
         "from torch.distributions import Distribution\n"
-        "from rl_tickets.agents.cohort.tracing import Traced\n"
+        "from rl_tickets.training.cohorts.tracing import Traced\n"
         "Traced(lambda x: (x + 1,), torch.ones(3))(torch.ones(3))\n"
         "assert Distribution._validate_args is True\n"
     )

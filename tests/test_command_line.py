@@ -12,7 +12,7 @@ import pytest
 from tiny import PPO_EXPERIMENT, ROOT
 
 import rl_tickets as rt
-from rl_tickets.lab.inspection import main
+from rl_tickets.lab.commands import main
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rl_tickets.tickets.criteria import lamp, magnitude, random_scores
-from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.selecting import prune
 
 Tensors = dict[str, torch.Tensor]
 

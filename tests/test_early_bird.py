@@ -10,8 +10,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 import rl_tickets as rt
-from rl_tickets.agents.training import Training
-from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.selecting import prune
+from rl_tickets.training.requests import Training
 
 CASE = replace(BY_NAME["ppo"], total=384)
 

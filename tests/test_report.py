@@ -16,7 +16,7 @@ from rl_tickets.report import Summary, compare_folders, headline, terminal_table
 from rl_tickets.report.plots import return_against_density
 from rl_tickets.report.rows import FILES, CurveRow, DistanceRow, LayerRow, LevelRow, to_csv
 from rl_tickets.report.tensorboard import picture
-from rl_tickets.report.text import number, plain, sparsity
+from rl_tickets.report.wording import number, plain, sparsity
 
 RANDOM = 0.0
 NOISE = (0.0, 0.5, -0.5, 1.0, -1.0, 0.0, 0.3, -0.3)

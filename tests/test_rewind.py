@@ -11,10 +11,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
-from rl_tickets.agents.runs import Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Training
 from rl_tickets.search.imp import make_ticket, ticket_request
+from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.runs import Setting
 
 SAC = BY_NAME["sac"]
 """Has every part: entropy coefficient, moments, VecNormalize, replay buffer."""

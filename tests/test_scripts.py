@@ -20,8 +20,8 @@ from tiny import ROOT
 
 import rl_tickets as rt
 from rl_tickets.agents.anatomy import rollout_steps
-from rl_tickets.agents.runs import Setting
-from rl_tickets.agents.training import Training
+from rl_tickets.training.requests import Training
+from rl_tickets.training.runs import Setting
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 TOOLS = ("report", "benchmark", "cohort_vs_plain")

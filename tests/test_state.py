@@ -27,9 +27,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import rl_tickets as rt
 from rl_tickets.agents.segments import begin_segment
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.trainers import Trainer
-from rl_tickets.agents.training import Progress, Trained, Training
 from rl_tickets.search.imp import make_ticket
+from rl_tickets.training.requests import Progress, Trained, Training
+from rl_tickets.training.trainers import Trainer
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 JOINING = ("ppo", "a2c", "ppo_images", "ppo_images_apart", "ppo_box2d")

@@ -27,9 +27,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
-from rl_tickets.agents.runs import Setting
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Training
+from rl_tickets.training.requests import Training
+from rl_tickets.training.runs import Setting
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}
 

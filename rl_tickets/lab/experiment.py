@@ -10,19 +10,19 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rl_tickets.agents.early_bird import EarlyBird
-from rl_tickets.agents.rewind import Rewind
-from rl_tickets.agents.trainers import Cohorts, Trainer
-from rl_tickets.agents.training import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
 from rl_tickets.search.imp import Search, check_rewind, dense_request, imp, name_of
 from rl_tickets.search.spoiling import spoiled
 from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.densities import check_densities, geometric
 from rl_tickets.tickets.mask import Prunable
-from rl_tickets.tickets.schedules import check_densities, geometric
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.early_bird import EarlyBird
+from rl_tickets.training.requests import MakeModel
+from rl_tickets.training.rewinding import Rewind
+from rl_tickets.training.trainers import Cohorts, Trainer
 
 DENSE = "dense"
 

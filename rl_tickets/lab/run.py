@@ -16,18 +16,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.trainers import Plain
-from rl_tickets.agents.training import fresh_agent
 from rl_tickets.evaluation.returns import RandomPolicy, play
-from rl_tickets.lab.complaint import naming
+from rl_tickets.lab.executors import run_workers
 from rl_tickets.lab.experiment import DENSE, IMP, Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import Task, one_thread, ordered
-from rl_tickets.lab.workers import run_workers
+from rl_tickets.lab.user_errors import naming
 from rl_tickets.report import Summary, write_report
 from rl_tickets.report.rows import LevelRow, read_csv
 from rl_tickets.search.imp import check_agent
-from rl_tickets.tickets.pruning import LayerCollapseWarning
+from rl_tickets.tickets.selecting import LayerCollapseWarning
+from rl_tickets.training.requests import fresh_agent
+from rl_tickets.training.trainers import Plain
 
 MINUTE = 60.0
 

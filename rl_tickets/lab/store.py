@@ -22,12 +22,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Progress, Trained
 from rl_tickets.lab.experiment import DENSE, Experiment
 from rl_tickets.report import rows
 from rl_tickets.tickets import archive
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.requests import Progress, Trained
 
 GROWABLE = "seeds"
 """The one setting that may change under an existing folder: more seeds are trained, finished ones stay."""

@@ -17,19 +17,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
-from rl_tickets.agents.rewind import RewindWarning
-from rl_tickets.agents.runs import Run, Setting
-from rl_tickets.agents.trainers import Train
-from rl_tickets.agents.training import Trained, Training
 from rl_tickets.evaluation.returns import Episodes, play
-from rl_tickets.lab.complaint import naming
 from rl_tickets.lab.experiment import DENSE, IMP, Experiment, Spoiled
 from rl_tickets.lab.store import Store
+from rl_tickets.lab.user_errors import naming
 from rl_tickets.report import rows, write_level
+from rl_tickets.search.finding import ticket_of
 from rl_tickets.search.imp import Search
-from rl_tickets.search.levels import ticket_of
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.tickets.pruning import LayerCollapseWarning
+from rl_tickets.tickets.selecting import LayerCollapseWarning
+from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.rewinding import RewindWarning
+from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.trainers import Train
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import style
+from . import looks as style
+from .looks import DENSE_LOOK
 from .results import DENSE
 from .rows import CurveRow
-from .style import DENSE_LOOK
-from .text import plain
+from .wording import plain
 
 SHOWN_LEVELS = 5
 GRID = 40

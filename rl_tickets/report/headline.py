@@ -1,7 +1,7 @@
 """The verdict of an experiment in one sentence."""
 
 from .summary import SearchSummary, Summary
-from .text import counted, listed, number, plain, sparsity
+from .wording import counted, listed, number, plain, sparsity
 
 SPOKEN = {"imp": "IMP (imp)", "early_bird": "Early-bird (early_bird)"}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .headline import headline
 from .summary import LevelSummary, Summary
-from .text import counted, listed, number, plain, ratio, signed, spanned, sparsity
+from .wording import counted, listed, number, plain, ratio, signed, spanned, sparsity
 
 COLUMNS = (
     "search",

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import style
+from . import looks as style
 from .curves import learning_curves
+from .looks import DENSE_LOOK, GRID, INK, MUTED, Look, save
 from .results import DENSE
 from .rows import DistanceRow, LayerRow
-from .style import DENSE_LOOK, GRID, INK, MUTED, Look, save
 from .summary import LevelSummary, SearchSummary, Summary
-from .text import counted, plain
+from .wording import counted, plain
 
 __all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]
 

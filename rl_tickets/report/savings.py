@@ -9,7 +9,7 @@ from rl_tickets.evaluation.statistics import Anchors
 
 from .results import DENSE
 from .rows import LevelRow
-from .text import plain, signed
+from .wording import plain, signed
 
 EARLY_BIRD, IMP = "early_bird", "imp"
 SAME_DENSITY = 0.02

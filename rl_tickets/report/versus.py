@@ -6,7 +6,7 @@ from pathlib import Path
 from rl_tickets.evaluation.statistics import probability_of_improvement
 
 from .summary import LevelSummary, Summary
-from .text import plain, ratio
+from .wording import plain, ratio
 
 HEADS = (
     "search",

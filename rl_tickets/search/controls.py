@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rl_tickets.agents.training import MakeModel
 from rl_tickets.tickets.criteria import random_scores
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
+from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.requests import MakeModel
 
 Control = Callable[..., Ticket]
 """`(ticket, make_model, *, seed) -> Ticket`."""

@@ -9,17 +9,17 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import network_of, rollout_steps
-from rl_tickets.agents.early_bird import EarlyBird
-from rl_tickets.agents.rewind import FineTuning, Rewind
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import Trained, Training
 from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.densities import check_densities
 from rl_tickets.tickets.mask import Mask, Prunable, kept_count
-from rl_tickets.tickets.pruning import prune
-from rl_tickets.tickets.schedules import check_densities
 from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.selecting import prune
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.early_bird import EarlyBird
+from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.rewinding import FineTuning, Rewind
 
 Search = Generator[Training, Trained, None]
 """Yields "train this ticket until that step", receives the trained level, decides what comes next."""

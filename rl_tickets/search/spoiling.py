@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rl_tickets.agents.rewind import Rewind
-from rl_tickets.agents.training import MakeModel, Training
 from rl_tickets.search.controls import Control
 from rl_tickets.search.imp import Search, check_rewind, ticket_request
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.requests import MakeModel, Training
+from rl_tickets.training.rewinding import Rewind
 
 
 def spoiled(

@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import rl_tickets as rt
 from measures.rows import Row, pairs_of, row
-from rl_tickets.agents.runs import Run, Setting
 from rl_tickets.agents.segments import begin_segment
-from rl_tickets.agents.trainers import learn
-from rl_tickets.agents.training import Training
+from rl_tickets.training.requests import Training
+from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.trainers import learn
 
 MakeModel = Callable[[int], BaseAlgorithm]
 

@@ -13,7 +13,7 @@ from torch.nn.utils import prune as torch_prune
 import rl_tickets as rt
 from measures.rows import Row, ratios, row
 from rl_tickets.agents.anatomy import network_of, prunable_weights
-from rl_tickets.tickets.pruning import prune
+from rl_tickets.tickets.selecting import prune
 
 DENSITY = 0.2
 

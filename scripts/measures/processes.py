@@ -12,9 +12,9 @@ import rl_tickets as rt
 from measures.cohorts import make_cartpole
 from measures.peaks import peak_megabytes
 from measures.rows import Row, ratios, row
+from rl_tickets.lab.executors import run_workers
 from rl_tickets.lab.run import begin, unfinished
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.workers import run_workers
 
 TRAINERS = {"plain": rt.Plain(), "cohort": rt.Cohorts()}
 LEVELS = {"plain": (1.0, 0.5), "cohort": (1.0, 0.5, 0.25, 0.12)}

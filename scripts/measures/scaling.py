@@ -14,8 +14,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from measures.cohorts import cohort_seconds, make_cartpole, runs
 from measures.peaks import peak_megabytes
 from measures.rows import Row, row
-from rl_tickets.agents.cohort.cohort import Cohort
-from rl_tickets.agents.cohort.joining import shape_of
+from rl_tickets.training.cohorts.cohort import Cohort
+from rl_tickets.training.cohorts.joining import shape_of
 
 MEMBERS = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (64, 256, 1024)

@@ -12,11 +12,11 @@ import torch
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from rl_tickets.agents.cohort.normalizing import Answer
-from rl_tickets.agents.cohort.rollouts import Array
-from rl_tickets.agents.cohort.stepping import quick
 from rl_tickets.agents.holding import check_held, class_of
-from rl_tickets.agents.runs import Run
+from rl_tickets.training.cohorts.normalizing import Answer
+from rl_tickets.training.cohorts.rollouts import Array
+from rl_tickets.training.cohorts.stepping import quick
+from rl_tickets.training.runs import Run
 
 
 class Streams:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from rl_tickets.tickets.archive import write_whole
 
-from .text import plain
+from .wording import plain
 
 INK, MUTED, GRID, PAPER = "#1f2430", "#5c6370", "#e6e8ec", "#ffffff"
 DPI = 150

@@ -9,11 +9,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from rl_tickets.agents.cohort.joining import Shape
-from rl_tickets.agents.cohort.losses import Batch, Scalars
-from rl_tickets.agents.cohort.rollouts import Rollouts
-from rl_tickets.agents.cohort.stack import Stack
-from rl_tickets.agents.cohort.tracing import Traced
+from rl_tickets.training.cohorts.joining import Shape
+from rl_tickets.training.cohorts.losses import Batch, Scalars
+from rl_tickets.training.cohorts.rollouts import Rollouts
+from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.tracing import Traced
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 

@@ -12,15 +12,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.curve import Curve
-from rl_tickets.agents.early_bird import EarlyBirdCallback, Sighting
 from rl_tickets.agents.holding import hold
-from rl_tickets.agents.rewind import RewindWarning
 from rl_tickets.agents.schedules import retimed
 from rl_tickets.agents.segments import SeedDraws, Segments
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.agents.training import MakeModel, Progress, Trained, Training, fresh_agent, provenance
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.training.curve import Curve
+from rl_tickets.training.early_bird import EarlyBirdCallback, Sighting
+from rl_tickets.training.requests import MakeModel, Progress, Trained, Training, fresh_agent, provenance
+from rl_tickets.training.rewinding import RewindWarning
 
 
 @dataclass(frozen=True)

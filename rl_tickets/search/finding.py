@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rl_tickets.agents.early_bird import EarlyBird
-from rl_tickets.agents.rewind import Rewind
-from rl_tickets.agents.runs import Run, Setting
-from rl_tickets.agents.trainers import learn
-from rl_tickets.agents.training import MakeModel, Trained, Training, fresh_agent
 from rl_tickets.search.imp import Search, check_agent, imp, make_ticket
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.early_bird import EarlyBird
+from rl_tickets.training.requests import MakeModel, Trained, Training, fresh_agent
+from rl_tickets.training.rewinding import Rewind
+from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.trainers import learn
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from rl_tickets.agents.cohort.optimizers import Rule
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.training.cohorts.optimizers import Rule
 
 
 class Stack:

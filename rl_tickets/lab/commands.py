@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from rl_tickets.lab.complaint import complain
+from rl_tickets.lab.user_errors import complain
 from rl_tickets.report import compare_folders
 from rl_tickets.tickets.ticket import Ticket
 

@@ -10,10 +10,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, vmap
 
-from rl_tickets.agents.cohort.rollouts import Array
-from rl_tickets.agents.cohort.sampling import Sampler
-from rl_tickets.agents.cohort.stack import Stack
-from rl_tickets.agents.cohort.tracing import Traced
+from rl_tickets.training.cohorts.rollouts import Array
+from rl_tickets.training.cohorts.sampling import Sampler
+from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.tracing import Traced
 
 
 class Acting:

@@ -11,8 +11,8 @@ import torch
 
 from rl_tickets.tickets.criteria import Criterion, Weights, lamp, magnitude, random_scores
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
 from rl_tickets.tickets.scopes import Scope, erk
+from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 
 SHAPES = {
     "actor.0.weight": (16, 4),

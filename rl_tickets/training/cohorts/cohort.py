@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
-from rl_tickets.agents.cohort.acting import Acting, clipped
-from rl_tickets.agents.cohort.joining import CannotJoin, Shape, template
-from rl_tickets.agents.cohort.member import Member
-from rl_tickets.agents.cohort.normalizing import Answer, Normalizing
-from rl_tickets.agents.cohort.rollouts import Array, Rollouts
-from rl_tickets.agents.cohort.stack import Stack
-from rl_tickets.agents.cohort.updating import Knobs, Updating
-from rl_tickets.agents.runs import Run
+from rl_tickets.training.cohorts.acting import Acting, clipped
+from rl_tickets.training.cohorts.joining import CannotJoin, Shape, template
+from rl_tickets.training.cohorts.member import Member
+from rl_tickets.training.cohorts.normalizing import Answer, Normalizing
+from rl_tickets.training.cohorts.rollouts import Array, Rollouts
+from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.updating import Knobs, Updating
+from rl_tickets.training.runs import Run
 
 
 class Cohort:

@@ -13,11 +13,11 @@ import tyro
 from rich.console import Console
 
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
-from rl_tickets.agents.trainers import Cohorts, Plain
-from rl_tickets.lab.complaint import complain
 from rl_tickets.lab.experiment import Experiment, Plan, Spoiled
 from rl_tickets.lab.run import run
+from rl_tickets.lab.user_errors import complain
 from rl_tickets.report import terminal_table
+from rl_tickets.training.trainers import Cohorts, Plain
 
 SMOKE_LEVELS = 3
 SMOKE_SEEDS = 2

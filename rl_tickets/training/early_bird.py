@@ -13,8 +13,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
-from rl_tickets.tickets.pruning import LayerCollapseWarning, prune
 from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 
 
 class Sighting(NamedTuple):

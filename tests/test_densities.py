@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from rl_tickets.tickets.schedules import check_densities, geometric
+from rl_tickets.tickets.densities import check_densities, geometric
 
 
 @pytest.mark.parametrize(("keep", "levels"), [(0.8, 1), (0.8, 12), (0.01, 3), (0.999, 100)])

@@ -12,11 +12,11 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.curve import CurvePoint
-from rl_tickets.agents.early_bird import EarlyBird, Sighting
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.curve import CurvePoint
+from rl_tickets.training.early_bird import EarlyBird, Sighting
 
 MakeModel = Callable[[int], BaseAlgorithm]
 

@@ -17,12 +17,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.cohort.losses import A2CLoss, PPOLoss, loss_of
-from rl_tickets.agents.cohort.normalizing import Normalization
-from rl_tickets.agents.cohort.optimizers import Rule, rule_of
-from rl_tickets.agents.cohort.sampling import Sampler, sampler_of
 from rl_tickets.agents.holding import class_of
 from rl_tickets.agents.validation import unvalidated
+from rl_tickets.training.cohorts.losses import A2CLoss, PPOLoss, loss_of
+from rl_tickets.training.cohorts.normalizing import Normalization
+from rl_tickets.training.cohorts.optimizers import Rule, rule_of
+from rl_tickets.training.cohorts.sampling import Sampler, sampler_of
 
 
 class CannotJoin(Exception):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from rl_tickets.agents.cohort.rollouts import Array
+from rl_tickets.training.cohorts.rollouts import Array
 
 Answer = tuple[Array, Array, Array, list[dict[str, Any]]]
 """Observations, rewards, dones, infos: what `VecEnv.step` gives."""

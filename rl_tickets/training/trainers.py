@@ -10,10 +10,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.utils import set_random_seed
 
-from rl_tickets.agents.cohort.cohort import Cohort
-from rl_tickets.agents.cohort.joining import CannotJoin, shape_of
-from rl_tickets.agents.cohort.tracing import compiler
-from rl_tickets.agents.runs import Run
+from rl_tickets.training.cohorts.cohort import Cohort
+from rl_tickets.training.cohorts.joining import CannotJoin, shape_of
+from rl_tickets.training.cohorts.tracing import compiler
+from rl_tickets.training.runs import Run
 
 Train = Callable[[Sequence[Run | None]], None]
 """Trains every run to its end; None stands for one that is finished already."""
