@@ -64,9 +64,9 @@ class Segments(BaseCallback):
 
     Args:
         seed: the run's seed.
-        boundaries: environment steps, ascending.
-        on_boundary: called with the boundaries just reached, before the segment begins; not called at the step
-            from which training was resumed.
+        boundaries: environment steps.
+        on_cut: called where a boundary was reached, before the segment begins; not at the step from which training was
+            resumed.
         seed_draws: SB3's, or what seeds an agent's own generators in a cohort.
     """
 
@@ -74,14 +74,14 @@ class Segments(BaseCallback):
         self,
         seed: int,
         boundaries: Sequence[int],
-        on_boundary: Callable[[list[int]], None],
+        on_cut: Callable[[], None],
         seed_draws: SeedDraws = set_random_seed,
     ) -> None:
         super().__init__()
         self._seed_draws = seed_draws
         self._run_seed = seed
         self._ahead = sorted(boundaries)
-        self._on_boundary = on_boundary
+        self._on_cut = on_cut
         self._begun = False
 
     def _on_rollout_start(self) -> None:
@@ -89,7 +89,7 @@ class Segments(BaseCallback):
         reached = [boundary for boundary in self._ahead if boundary <= step]
         self._ahead = self._ahead[len(reached) :]
         if reached:
-            self._on_boundary(reached)
+            self._on_cut()
         if reached or not self._begun:
             begin_segment(self.model, self._run_seed, step, self._seed_draws)
         self._begun = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ class TrainingState:
         assert self.weights is not None, "this state has no weights"
         policy: dict[str, torch.Tensor] = self.weights["modules"]["policy"]
         return policy
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Loose tensors by name, such as SAC's entropy coefficient; none if this state has no weights."""
+        return dict(self.weights["tensors"]) if self.weights is not None else {}
+
+    def with_policy(self, weights: Mapping[str, torch.Tensor]) -> TrainingState:
+        """The same with another `state_dict` of the policy, and no moments, which belonged to the weights before."""
+        assert self.weights is not None, "this state has no weights"
+        modules = {**self.weights["modules"], "policy": dict(weights)}
+        return dataclasses.replace(self, weights={**self.weights, "modules": modules}, optimizers=None)
 
     @classmethod
     def capture(cls, model: BaseAlgorithm, *, replay_buffer: bool = True) -> TrainingState:

@@ -3,103 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.search.controls import Control, random_reinit
-from rl_tickets.search.imp import Search, check_rewind, dense_request, imp, name_of
-from rl_tickets.search.spoiling import spoiled
-from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.search.imp import IMP
+from rl_tickets.search.plan import DENSE, Dense, Outcome, Plan, Setup
 from rl_tickets.tickets.densities import check_densities, geometric
+from rl_tickets.tickets.identity import describe
 from rl_tickets.tickets.mask import Prunable
-from rl_tickets.tickets.scopes import Scope
-from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.early_bird import EarlyBird
-from rl_tickets.training.requests import MakeModel
-from rl_tickets.training.rewinding import Rewind
 from rl_tickets.training.trainers import Cohorts, Trainer
 
-DENSE = "dense"
-
-
-@dataclass(frozen=True)
-class IMP:
-    """Iterative pruning with rewinding as a part of an experiment; see `find_tickets` for the choices.
-
-    Args:
-        rewind: what goes back to which step.
-        criterion: scores weights; the lowest go.
-        scope: over which weights scores compete.
-        early_bird: ends this search's own dense run once the mask is settled.
-        keep_last: keep the best weight of a layer that would lose its last one.
-        densities: of this search; None: the experiment's.
-    """
-
-    rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
-    criterion: Criterion = lamp
-    scope: Scope = "global"
-    early_bird: EarlyBird | None = None
-    keep_last: bool = True
-    densities: Sequence[float] | None = None
-
-    def search(self, experiment: Experiment, seed: int, tickets: Iterable[Ticket]) -> Search:
-        """The generator of this search's training requests."""
-        return imp(
-            self.densities or experiment.densities,
-            total_timesteps=experiment.total_timesteps,
-            criterion=self.criterion,
-            scope=self.scope,
-            prunable=experiment.prunable,
-            rewind=self.rewind,
-            early_bird=self.early_bird,
-            keep_last=self.keep_last,
-        )
-
-    def describe(self) -> str:
-        """All that makes this search what it is, in one line."""
-        criterion, scope = name_of(self.criterion), name_of(self.scope)
-        bird_text = f", early_bird=({_without_functions(self.early_bird)})" if self.early_bird else ""
-        densities = f", densities={list(self.densities)}" if self.densities else ""
-        return f"IMP({criterion}, {scope}, {self.rewind}, keep_last={self.keep_last}{bird_text}{densities})"
-
-
-@dataclass(frozen=True)
-class Spoiled:
-    """A control trained beside every ticket of another search of the experiment.
-
-    Args:
-        control: spoils a ticket: `random_reinit`, `permuted_weights`, `permuted_mask`, `random_mask`.
-        of: name of the search whose tickets are spoiled.
-    """
-
-    control: Control
-    of: str = "imp"
-
-    def search(self, experiment: Experiment, seed: int, tickets: Iterable[Ticket]) -> Search:
-        """The generator of this control's training requests."""
-        source = experiment.searches[self.of]
-        assert isinstance(source, IMP)
-        return spoiled(
-            tickets,
-            self.control,
-            experiment.make_model,
-            seed=seed,
-            total_timesteps=experiment.total_timesteps,
-            rewind=source.rewind,
-            prunable=experiment.prunable,
-        )
-
-    def describe(self) -> str:
-        """All that makes this control what it is, in one line."""
-        return f"Spoiled({name_of(self.control)}, of={self.of!r})"
-
-
-Plan = IMP | Spoiled
+Keep = Literal["all", "last", "none"]
+"""Of which trainings of a search the final weights stay in the results folder."""
 
 
 def _demand_whole(label: str, number: float, *, least: int) -> None:
@@ -107,13 +28,8 @@ def _demand_whole(label: str, number: float, *, least: int) -> None:
         raise ValueError(f"{label} must be a whole number of at least {least}, got {number!r}")
 
 
-def _without_functions(bird: EarlyBird) -> str:
-    names = ("every", "density", "window", "threshold", "over_kept", "after")
-    return ", ".join(f"{name}={getattr(bird, name)}" for name in names)
-
-
 def _default_searches() -> dict[str, Plan]:
-    return {"imp": IMP(), "random_reinit": Spoiled(random_reinit)}
+    return {"imp": IMP(), "random_reinit": Control(random_reinit)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +43,7 @@ class Experiment:
         total_timesteps: environment steps of every level.
         densities: 1.0, then strictly decreasing.
         seeds: training seeds, or their number.
-        searches: by name; "dense" is always trained.
+        searches: plans by name, the main search first; "dense" is always trained.
         episodes: evaluation episodes of every final policy.
         evaluation_seed: episode i is reset with this + i, for every policy.
         margin: how much worse than dense a ticket may be, in normalised score, and still match.
@@ -138,6 +54,8 @@ class Experiment:
         callback: makes a fresh SB3 callback for every level.
         trainer: `Cohorts()` trains PPO and A2C agents of several seeds in lock-step, anything else with plain SB3;
             `Plain()` trains every agent with its own `learn`.
+        keep: final weights in the results folder: of "all" trainings, of each search's "last", or "none"; None: of all
+            where they take less than 100 MB, else of the last.
         command: what the report names as the command that made it.
 
     Raises:
@@ -159,6 +77,7 @@ class Experiment:
     prunable: Prunable | None = None
     callback: Callable[[], BaseCallback] | None = None
     trainer: Trainer = field(default_factory=Cohorts)
+    keep: Keep | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -171,6 +90,8 @@ class Experiment:
             _demand_whole("segment", self.segment, least=1)
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be a finite normalised score of at least 0, got {self.margin}")
+        if self.keep not in (None, "all", "last", "none"):
+            raise ValueError(f'keep must be "all", "last", "none" or None, got {self.keep!r}')
         if not self.all_seeds or len(set(self.all_seeds)) != len(self.all_seeds) or min(self.all_seeds) < 0:
             raise ValueError(f"seeds must be a positive number or different integers from 0 on, got {self.seeds!r}")
         if not self.name or "/" in self.name or "\\" in self.name or self.name.startswith("."):
@@ -181,15 +102,24 @@ class Experiment:
     def _check_search(self, name: str, plan: Plan) -> None:
         if name == DENSE or not name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"a search cannot be called {name!r}: use letters, digits, - and _, and not 'dense'")
-        if isinstance(plan, IMP):
-            check_rewind(plan.rewind, self.total_timesteps)
-            densities = check_densities(plan.densities or self.densities)
-            dense_request(densities, plan.rewind, plan.early_bird, plan.criterion, plan.scope, self.prunable)
-        elif not isinstance(self.searches.get(plan.of), IMP):
-            choices = ", ".join(n for n, p in self.searches.items() if isinstance(p, IMP))
-            raise ValueError(
-                f"control {name!r} spoils {plan.of!r}, which is no IMP search here; choose from: {choices}"
-            )
+        setup = self.setup(self.all_seeds[0])
+        try:
+            plan.check(setup)
+        except ValueError as error:
+            raise ValueError(f"search {name!r}: {error}") from error
+        if missing := [need for need in plan.needs if need not in setup.plans]:
+            raise ValueError(f"search {name!r} needs {missing[0]!r}, which is not in this experiment; add it")
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """The dense runs, and every search by name."""
+        points = sorted({0, *(point for plan in self.searches.values() for point in plan.rewind_points)})
+        return {DENSE: Dense(tuple(points)), **self.searches}
+
+    def setup(self, seed: int, outcomes_of: Callable[[str], Sequence[Outcome]] = lambda name: ()) -> Setup:
+        """What the plans may know of this experiment, for one seed."""
+        densities = tuple(float(density) for density in self.densities)
+        return Setup(self.make_model, seed, self.total_timesteps, densities, self.prunable, self.plans, outcomes_of)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -197,68 +127,56 @@ class Experiment:
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds)
 
     @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """The seeds that train together: groups of nearly equal size, no larger than the trainer asks, at least two.
+    def groups(self) -> tuple[tuple[int | None, ...], ...]:
+        """The seeds that train together, each in its place: as many as the trainer asks, empty places at the end.
 
-        They are the same however many processes there are, and two let two processes work.
+        A seed's place depends on the seeds before it alone, and never on the number of processes: more seeds change
+        nothing about it.
         """
-        seeds = self.all_seeds
-        count = min(max(-(-len(seeds) // self.trainer.seeds), 2), len(seeds))
-        cuts = [len(seeds) * index // count for index in range(count + 1)]
-        return tuple(seeds[start:stop] for start, stop in pairwise(cuts))
-
-    @property
-    def rewind_points(self) -> tuple[int, ...]:
-        """Steps at which some search rewinds, ascending."""
-        return tuple(sorted({plan.rewind.at for plan in self.searches.values() if isinstance(plan, IMP)} | {0}))
+        seeds, size = self.all_seeds, self.trainer.seeds
+        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        return tuple((*group, *[None] * (size - len(group))) for group in groups)
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """Steps that cut every level into segments: the same for all searches, so that one dense run serves all."""
-        grid = range(0, self.total_timesteps, self.segment) if self.segment else ()
-        return tuple(sorted({*grid, *self.rewind_points}))
+        """Steps that cut every training into segments: the same whatever is searched, so that one dense run serves all."""
+        return tuple(range(0, self.total_timesteps, self.segment)) if self.segment else (0,)
 
-    def levels(self, search: str) -> range:
-        """The levels a search trains itself; the dense level is shared, unless early-bird shortens it."""
-        if search == DENSE:
-            return range(1)
-        plan = self.searches[search]
-        source = self.searches[plan.of] if isinstance(plan, Spoiled) else plan
-        assert isinstance(source, IMP)
-        first = 0 if plan is source and source.early_bird else 1
-        return range(first, len(source.densities or self.densities))
+    def on_grid(self) -> Experiment:
+        """With every plan's exact rewind points where training is cut anyway."""
+        return replace(self, searches={name: plan.on_grid(self.boundaries) for name, plan in self.searches.items()})
 
     def scaled(self, total_timesteps: int, *, rollout: int = 1) -> Experiment:
-        """The same experiment at another budget; rewind points, early-bird and warm-up keep their fractions of it.
+        """The same experiment at another budget; rewind points, early-bird, warm-up and segments keep their fractions.
 
         Rewind points are rounded up to whole rollouts of `rollout` environment steps, as training would.
         """
         ratio = total_timesteps / self.total_timesteps
-
-        def scale(plan: Plan) -> Plan:
-            if isinstance(plan, Spoiled):
-                return plan
-            bird = plan.early_bird
-            if bird is not None:
-                bird = replace(bird, every=max(1, int(bird.every * ratio)), after=int(bird.after * ratio))
-            at = -(-int(plan.rewind.at * ratio) // rollout) * rollout
-            return replace(plan, rewind=replace(plan.rewind, at=at), early_bird=bird)
-
-        searches = {name: scale(plan) for name, plan in self.searches.items()}
-        return replace(self, total_timesteps=total_timesteps, searches=searches, warmup=int(self.warmup * ratio))
+        searches = {name: plan.scaled(ratio, rollout) for name, plan in self.searches.items()}
+        segment = None if self.segment is None else -(-int(self.segment * ratio) // rollout) * rollout or rollout
+        warmup = int(self.warmup * ratio)
+        return replace(self, total_timesteps=total_timesteps, searches=searches, warmup=warmup, segment=segment)
 
     def settings(self) -> dict[str, Any]:
-        """What must not change under an existing results folder, as plain data."""
+        """What must not change under an existing results folder, as plain data.
+
+        Raises:
+            ValueError: a setting that cannot be described, named.
+        """
         return {
             "total_timesteps": self.total_timesteps,
             "densities": [float(density) for density in self.densities],
-            "searches": {name: plan.describe() for name, plan in self.searches.items()},
+            "searches": {
+                name: {"plan": type(plan).__name__, "settings": plan.settings(), "control_of": plan.control_of}
+                for name, plan in self.searches.items()
+            },
             "seeds": list(self.all_seeds),
             "episodes": self.episodes,
             "evaluation_seed": self.evaluation_seed,
             "margin": self.margin,
             "segment": self.segment,
             "warmup": self.warmup,
-            "trainer": repr(self.trainer),
-            "prunable": None if self.prunable is None else name_of(self.prunable),
+            "trainer": describe(self.trainer, "trainer"),
+            "prunable": describe(self.prunable, "prunable"),
+            "callback": describe(self.callback, "callback"),
         }

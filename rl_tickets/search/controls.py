@@ -1,7 +1,10 @@
-"""Controls: tickets spoiled on purpose, that tell what made a ticket win (Frankle & Carbin 2019; Vischer et al. 2022).
+"""Controls: what must differ from a ticket in one thing alone, to tell what made it win (Frankle & Carbin 2019;
+Vischer et al. 2022).
 
 Each differs from its ticket in exactly what it claims, and checks that it does.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import warnings
@@ -12,22 +15,76 @@ from typing import Any
 import numpy as np
 import torch
 
+from rl_tickets.agents.making import MakeModel
+from rl_tickets.search.plan import DENSE, Plan, Search, Setup
 from rl_tickets.tickets.criteria import random_scores
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.requests import MakeModel
+from rl_tickets.training.requests import Name
 
-Control = Callable[..., Ticket]
+MakeControl = Callable[..., Ticket]
 """`(ticket, make_model, *, seed) -> Ticket`."""
 TRIES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Control(Plan):
+    """Trains a control beside every ticket of another plan: the same request, but for the ticket.
+
+    Seed, start, rewind point and budget are the ticket's own, whatever plan it comes from; moments are dropped, since
+    they belong to the weights and mask that were.
+
+    Args:
+        make: makes the control of a ticket: `random_reinit`, `permuted_weights`, `permuted_mask`, `random_mask`, or
+            any `(ticket, make_model, *, seed) -> Ticket`.
+        of: name of the plan whose tickets have controls.
+
+    Example:
+        >>> Control(random_mask).control_of
+        'imp'
+    """
+
+    make: MakeControl
+    of: str = "imp"
+    keeps_tickets = False
+
+    def search(self, setup: Setup) -> Search:
+        """See `Plan`."""
+        for request, _ in setup.outcomes_of(self.of):
+            if request.ticket is None:
+                continue
+            assert request.start is not None
+            ticket = self.make(request.ticket, setup.make_model, seed=setup.seed)
+            yield dataclasses.replace(request, ticket=ticket, start=request.start.with_policy(ticket.weights), keep_at=())
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The plan whose tickets it changes."""
+        return (*super().needs, self.of)
+
+    @property
+    def control_of(self) -> str | None:
+        """The same."""
+        return self.of
+
+    def trainings(self, setup: Setup) -> tuple[Name, ...]:
+        """Those of the other plan that train a ticket: all but a dense run of its own."""
+        return tuple(name for name in setup.plans[self.of].trainings(setup) if name.level > 0)
+
+    def check(self, setup: Setup) -> None:
+        """See `Plan`."""
+        source = setup.plans.get(self.of)
+        if source is None or source.control_of is not None:
+            choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
+            raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
 
 
 def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
     """The same mask over the weights of a newly initialised agent (Frankle & Carbin 2019, arXiv 1803.03635).
 
     Args:
-        ticket: the ticket to spoil; it stays as it is.
+        ticket: the ticket it is a control of; it stays as it is.
         make_model: makes the fresh agent whose initial weights are taken.
         seed: from which the agent's seed is drawn.
 
@@ -44,7 +101,7 @@ def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: 
         env.close()
     if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
         raise ValueError("random_reinit left all weights as they were: make_model(seed) ignores its seed")
-    return _spoiled(ticket, "random_reinit", seed, weights=weights)
+    return _control(ticket, "random_reinit", seed, weights=weights)
 
 
 def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
@@ -68,7 +125,7 @@ def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, see
             raise AssertionError(f"permuted_weights changed values of {name!r}")
     if not moved:
         raise ValueError("permuted_weights changed nothing: no layer of this ticket keeps two different weights")
-    return _spoiled(ticket, "permuted_weights", seed, weights=weights)
+    return _control(ticket, "permuted_weights", seed, weights=weights)
 
 
 def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
@@ -81,7 +138,7 @@ def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: 
         mask = Mask({name: _shuffled(kept, rng) for name, kept in ticket.mask.items()})
         if mask != ticket.mask:
             assert mask.layers == ticket.mask.layers
-            return _spoiled(ticket, "permuted_mask", seed, mask=mask)
+            return _control(ticket, "permuted_mask", seed, mask=mask)
     raise ValueError("permuted_mask changed nothing: every layer of this ticket is full or empty")
 
 
@@ -107,12 +164,12 @@ def random_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: in
             mask = prune(weights, ticket.density, criterion=criterion, start=weights, keep_last=enough).mask
         if mask != ticket.mask:
             assert mask.kept == ticket.mask.kept
-            return _spoiled(ticket, "random_mask", seed, mask=mask)
+            return _control(ticket, "random_mask", seed, mask=mask)
     raise ValueError("random_mask drew the ticket's own mask again and again: too few weights to differ")
 
 
-def _spoiled(ticket: Ticket, control: str, seed: int, **changes: Any) -> Ticket:
+def _control(ticket: Ticket, name: str, seed: int, **changes: Any) -> Ticket:
     """A copy with the changes; moments are dropped, since they belong to the weights and mask that were."""
     state = {**ticket.state, "optimizers": None}
-    provenance = {**ticket.provenance, "control": control, "control_seed": seed, "of": ticket.digest}
+    provenance = {**ticket.provenance, "control": name, "control_seed": seed, "of": ticket.digest}
     return dataclasses.replace(ticket, state=state, provenance=provenance, **changes)

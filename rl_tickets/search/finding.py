@@ -1,4 +1,4 @@
-"""Finding tickets in one's own loop: a search driven with plain SB3, one level at a time."""
+"""Finding tickets in one's own loop: iterative magnitude pruning, one level at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rl_tickets.search.imp import Search, check_agent, imp, make_ticket
+from rl_tickets.agents.making import MakeModel, fresh_agent
+from rl_tickets.search.driving import side_by_side
+from rl_tickets.search.imp import IMP
+from rl_tickets.search.plan import Search, Setup
 from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.densities import check_densities
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.early_bird import EarlyBird
-from rl_tickets.training.requests import MakeModel, Trained, Training, fresh_agent
+from rl_tickets.training.requests import Trained
 from rl_tickets.training.rewinding import Rewind
 from rl_tickets.training.runs import Run, Setting
-from rl_tickets.training.trainers import learn
+from rl_tickets.training.ticketing import ticket_of
+from rl_tickets.training.trainers import Plain, Trainer
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,6 @@ class Level:
     trained: Trained
 
 
-def ticket_of(request: Training, trained: Trained) -> Ticket:
-    """The ticket a level trained; for the dense level, the full mask over the weights of the rewind point."""
-    if request.ticket is not None:
-        return request.ticket
-    at = request.keep_at[0] if request.keep_at else 0
-    point = trained.kept.get(at, trained.end)
-    return make_ticket(trained.mask, point, trained, Rewind(at=at), {"level": 0})
-
-
 def find_tickets(
     make_model: MakeModel,
     *,
@@ -61,6 +59,7 @@ def find_tickets(
     keep_last: bool = True,
     warmup: int = 0,
     callback: Callable[[], BaseCallback] | None = None,
+    trainer: Trainer = PLAIN,
     seed: int = 0,
 ) -> Iterator[Level]:
     """Finds tickets by iterative pruning with rewinding between full training runs; yields each level once trained.
@@ -77,6 +76,7 @@ def find_tickets(
         keep_last: keep the best weight of a layer that would lose its last one, instead of letting it collapse.
         warmup: environment steps over which each level's learning rate rises from 0.
         callback: makes a fresh SB3 callback for each level.
+        trainer: how levels are trained: `rt.Plain()` by SB3's own `learn`, `rt.Cohorts()` compiled.
         seed: of every draw; same seed, same bytes.
 
     Raises:
@@ -88,43 +88,34 @@ def find_tickets(
     """
     if total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1 environment step, got {total_timesteps}")
-    rewind = rewind or Rewind(at=0)
-    search = imp(
-        densities,
-        total_timesteps=total_timesteps,
-        criterion=criterion,
-        scope=scope,
-        prunable=prunable,
-        rewind=rewind,
-        early_bird=early_bird,
-        keep_last=keep_last,
-    )
-    request = next(search)
+    plan = IMP(rewind or Rewind(at=0), criterion, scope, early_bird, keep_last)
+    setup = Setup(make_model, seed, total_timesteps, check_densities(densities), prunable)
+    plan.check(setup)
     # Made here, not at the first level, so that errors come at once.
     first = [fresh_agent(make_model, seed)]
-    check_agent(
-        first[0],
-        densities,
-        total_timesteps=total_timesteps,
-        prunable=prunable,
-        rewind=rewind,
-        keep_last=keep_last,
-    )
-    boundaries = (0, rewind.at) if rewind.at else (0,)
+    plan.check_agent(first[0], setup)
     setting = Setting(
-        lambda seed: first.pop() if first else make_model(seed), seed, total_timesteps, boundaries, warmup, callback
+        lambda seed: first.pop() if first else make_model(seed),
+        seed,
+        total_timesteps,
+        tuple(sorted({0, *plan.cuts})),
+        warmup,
+        callback,
     )
-    return _drive(search, request, setting)
+    return _levels(plan.search(setup), setting, trainer)
 
 
-def _drive(search: Search, request: Training, setting: Setting) -> Iterator[Level]:
-    while True:
-        run = Run(setting, request)
-        learn(run)
-        trained = run.finish()
-        ticket = ticket_of(request, trained)
-        yield Level(request.level, ticket.density, ticket, run.model, trained.timesteps, trained)
+def _levels(search: Search, setting: Setting, trainer: Trainer) -> Iterator[Level]:
+    rounds, train = side_by_side({setting.seed: search}), trainer.start()
+    requests = next(rounds)[setting.seed]
+    while requests:
+        runs = [Run(setting, request) for request in requests]
+        train(runs)
+        answers = tuple(run.finish() for run in runs)
+        for run, trained in zip(runs, answers, strict=True):
+            ticket = ticket_of(run.request, trained)
+            yield Level(run.request.level, ticket.density, ticket, run.model, trained.timesteps, trained)
         try:
-            request = search.send(trained)
+            requests = rounds.send({setting.seed: answers})[setting.seed]
         except StopIteration:
             return

@@ -22,8 +22,8 @@ def describe(choice: object, name: str = "this setting") -> Plain:
     """A choice as plain data, the same in every process and never an address in memory.
 
     Dataclasses are described by their fields, partials by function and arguments, functions and classes by name;
-    functions without a name of their own (lambdas, functions made by functions) also by their code, their defaults and the
-    variables they close over.
+    functions without a name of their own (lambdas, functions made by functions) also by their code, their defaults and
+    the variables they close over.
 
     Args:
         choice: what a user chose: a criterion, a scope, an activation function, a number.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
-
-from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.scopes import Scope
+from rl_tickets.training.during import During, Observer
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 
 
@@ -27,7 +26,7 @@ class Sighting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EarlyBird:
+class EarlyBird(During):
     """When a mask counts as settled.
 
     A mask is drawn every `every` steps. Once a window of `window` earlier masks is full and the newest is within
@@ -41,6 +40,8 @@ class EarlyBird:
             A distance over all weights alone would mean nothing at low density.
         over_kept: measure over kept weights (True) or over all weights (False). Relative to chance the two agree.
         after: never stop before this step; a search raises it to its rewind point.
+        criterion: scores the weights of the drawn masks; None: the search's, or LAMP where there is no search.
+        scope: over which scores compete; None: the search's, or "global".
 
     Example:
         >>> EarlyBird(every=1_000, density=0.2).threshold
@@ -53,8 +54,9 @@ class EarlyBird:
     threshold: float = 0.1
     over_kept: bool = True
     after: int = 0
-    criterion: Criterion = lamp
-    scope: Scope = "global"
+    criterion: Criterion | None = None
+    scope: Scope | None = None
+    table, columns = "distances", Sighting._fields
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -64,6 +66,28 @@ class EarlyBird:
         if not 0 < self.threshold < 1:
             raise ValueError(f"`threshold` is a fraction of chance in (0, 1), got {self.threshold}")
 
+    def completed(
+        self, *, density: float | None, after: int = 0, criterion: Criterion = lamp, scope: Scope = "global"
+    ) -> EarlyBird:
+        """The same with a search's own choices where none was made, never stopping before its rewind point.
+
+        Raises:
+            ValueError: nobody chose a density.
+        """
+        if (density := self.density or density) is None:
+            raise ValueError("early-bird needs the density of its masks: EarlyBird(density=...)")
+        return replace(
+            self,
+            density=density,
+            after=max(self.after, after),
+            criterion=self.criterion or criterion,
+            scope=self.scope or scope,
+        )
+
+    def observer(self, prunable: Prunable | None) -> EarlyBirdCallback:
+        """See `During`."""
+        return EarlyBirdCallback(self, prunable=prunable)
+
     def distance(self, mask: Mask, other: Mask) -> tuple[float, float]:
         """Distance of two masks in the chosen form, and what chance would give."""
         if self.over_kept:
@@ -71,7 +95,7 @@ class EarlyBird:
         return mask.distance(other), mask.chance_distance(other)
 
 
-class EarlyBirdCallback(BaseCallback):
+class EarlyBirdCallback(Observer):
     """Early-bird stopping in anyone's own `learn(callback=...)`.
 
     After training, `mask` is the last mask drawn, `stopped_at` the step at which it had settled (None: never), and
@@ -91,10 +115,7 @@ class EarlyBirdCallback(BaseCallback):
 
     def __init__(self, early_bird: EarlyBird, *, prunable: Prunable | None = None) -> None:
         super().__init__()
-        if early_bird.density is None:
-            raise ValueError("EarlyBirdCallback needs the density of its masks: EarlyBird(density=...)")
-        self._settings = early_bird
-        self._density = early_bird.density
+        self._settings = early_bird = early_bird.completed(density=None)
         self._prunable = prunable
         self._window: deque[tuple[int, Mask]] = deque(maxlen=early_bird.window)
         self._next = early_bird.after
@@ -107,13 +128,17 @@ class EarlyBirdCallback(BaseCallback):
         """Distances of each drawn mask to those in its window."""
         return tuple(self._sightings)
 
+    def rows(self) -> tuple[Sighting, ...]:
+        """The same, see `Observer`."""
+        return self.sightings
+
     def progress(self) -> dict[str, Any]:
-        """All that `resume` needs, as plain data."""
+        """See `Observer`."""
         window = [(step, dict(mask)) for step, mask in self._window]
         return {"next": self._next, "window": window, "sightings": [tuple(seen) for seen in self._sightings]}
 
     def resume(self, progress: dict[str, Any]) -> None:
-        """Goes on where `progress` was taken."""
+        """See `Observer`."""
         self._next = progress["next"]
         self._window.extend((step, Mask(kept)) for step, kept in progress["window"])
         self._sightings = [Sighting(*seen) for seen in progress["sightings"]]
@@ -134,9 +159,12 @@ class EarlyBirdCallback(BaseCallback):
             # What counts is the collapse at the search's own pruning, which warns.
             warnings.simplefilter("ignore", LayerCollapseWarning)
             settings = self._settings
+            assert settings.density is not None
+            assert settings.criterion is not None
+            assert settings.scope is not None
             pruned = prune(
                 weights,
-                self._density,
+                settings.density,
                 criterion=settings.criterion,
                 scope=settings.scope,
                 network_of=partial(network_of, copies=copies(self.model)),

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-import stable_baselines3
-import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
-
-from rl_tickets.agents import anatomy
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.curve import CurvePoint
-from rl_tickets.training.early_bird import EarlyBird, Sighting
+from rl_tickets.training.during import During, Row
 
-MakeModel = Callable[[int], BaseAlgorithm]
+
+class DivergenceWarning(UserWarning):
+    """A search goes on from a training whose weights are no longer finite."""
+
+
+class Name(NamedTuple):
+    """What a training is called within its plan and seed, on disk too.
+
+    Args:
+        level: 0 is dense.
+        variant: tells several trainings of one level apart; usually there is one.
+
+    Example:
+        >>> str(Name(3)), str(Name(0, "copy"))
+        ('level-03', 'level-00-copy')
+    """
+
+    level: int
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return f"level-{self.level:02d}" + (f"-{self.variant}" if self.variant else "")
 
 
 @dataclass(frozen=True)
@@ -27,23 +43,54 @@ class Training:
 
     Args:
         level: 0 is dense.
+        variant: tells several trainings of one level apart: letters, digits, - and _.
         ticket: the ticket whose mask to hold, or None for a dense agent.
         start: parts to set in the fresh agent (the ticket's weights among them), or None to start at initialisation.
         until: environment step at which training ends; None: the experiment's budget.
         schedule_end: step at which the schedules (learning rate, exploration, clip range) end; None: `until`.
         keep_at: steps whose training state the search wants to have back.
-        early_bird: when to stop before the end.
+        during: observers and actors inside the training, each with a table of its own.
+        draws: a seed of its own for environments and minibatches, from the same weights; None: the training seed.
         prunable: as in `Mask.dense`, for the mask of a dense agent.
+
+    Raises:
+        ValueError: a variant that is no file name, or two observers that write the same table.
+
+    Example:
+        >>> Training(level=2, variant="copy", draws=7).name
+        Name(level=2, variant='copy')
     """
 
     level: int
+    variant: str = ""
     ticket: Ticket | None = None
     start: TrainingState | None = None
     until: int | None = None
     schedule_end: int | None = None
     keep_at: tuple[int, ...] = ()
-    early_bird: EarlyBird | None = None
+    during: tuple[During, ...] = ()
+    draws: int | None = None
     prunable: Prunable | None = None
+
+    def __post_init__(self) -> None:
+        if self.variant and not self.variant.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"a variant cannot be called {self.variant!r}: use letters, digits, - and _")
+        tables = [each.table for each in self.during]
+        if twice := sorted({table for table in tables if tables.count(table) > 1}):
+            raise ValueError(f"two observers of one training write the table {twice[0]!r}; give one a `table` of its own")
+
+    @property
+    def name(self) -> Name:
+        """Its identity within its plan and seed, on disk too."""
+        return Name(self.level, self.variant)
+
+    def repeats(self, other: Training) -> bool:
+        """Whether it trains what the other does, whichever states they want to have back."""
+        return replace(self, keep_at=()) == replace(other, keep_at=())
+
+    def begins_at(self) -> int:
+        """Environment step it starts from."""
+        return self.start.timesteps if self.start is not None else 0
 
 
 @dataclass(frozen=True)
@@ -53,62 +100,80 @@ class Trained:
     Args:
         end: weights, normalizer and schedule position at the end of training.
         kept: the states the request asked to keep, by requested step.
-        mask: the mask that was held; the full one for a dense agent.
+        mask: the mask that was held at the end; the full one for a dense agent.
         timesteps: environment steps trained at this level.
         diverged: whether a weight became NaN or infinite.
         copies: names in the policy's `state_dict` that repeat a prunable weight (shared extractors) or follow it
             (target networks), with the weight's name.
         provenance: plain data: algorithm, environment, seed, versions.
-        curve: mean training return over the level.
-        sightings: masks' distances that early-bird saw.
+        observed: what observers saw, by table: rows in the columns of their `During`.
+        problem: what training raised once weights were no longer finite, or empty.
     """
 
     end: TrainingState
-    kept: dict[int, TrainingState]
+    kept: Mapping[int, TrainingState]
     mask: Mask
     timesteps: int
     diverged: bool
     copies: dict[str, str]
     provenance: dict[str, Any]
-    curve: tuple[CurvePoint, ...] = ()
-    sightings: tuple[Sighting, ...] = ()
+    observed: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    problem: str = ""
+
+    def at(self, step: int) -> TrainingState:
+        """The state at a step that the request asked to keep; its end, which is said, if it had diverged before."""
+        if step not in self.kept:
+            warnings.warn(
+                f"training diverged before step {step}, so that no state of it was kept; its end is used instead",
+                DivergenceWarning,
+                stacklevel=2,
+            )
+        return self.kept.get(step, self.end)
+
+    def tree(self) -> dict[str, Any]:
+        """All of it as plain data and arrays; `from_tree` gives it back."""
+        parts = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        observed = {table: [tuple(row) for row in rows] for table, rows in self.observed.items()}
+        kept = {step: state.tree() for step, state in self.kept.items()}
+        return {**parts, "end": self.end.tree(), "kept": kept, "mask": dict(self.mask), "observed": observed}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Trained:
+        """What `tree` gave."""
+        observed = {table: tuple(rows) for table, rows in tree["observed"].items()}
+        kept = {step: TrainingState(**state) for step, state in tree["kept"].items()}
+        parts = {**tree, "end": TrainingState(**tree["end"]), "kept": kept, "mask": Mask(tree["mask"])}
+        return cls(**{**parts, "observed": observed})
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A level in the middle: all that is needed to go on as if nothing had happened."""
+    """A level in the middle: all that is needed to go on as if nothing had happened.
+
+    Args:
+        state: of the agent, at the start of a rollout.
+        kept: the states kept so far.
+        mask: the mask that is held now, or None.
+        observers: progress of each, by table.
+    """
 
     state: TrainingState
     kept: dict[int, TrainingState]
-    curve: dict[str, Any]
-    early_bird: dict[str, Any] | None
+    mask: Mask | None
+    observers: dict[str, Any]
 
+    def tree(self) -> dict[str, Any]:
+        """All of it as plain data and arrays; `from_tree` gives it back."""
+        return {
+            "state": self.state.tree(),
+            "kept": {step: state.tree() for step, state in self.kept.items()},
+            "mask": None if self.mask is None else dict(self.mask),
+            "observers": self.observers,
+        }
 
-def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
-    """A new agent, if `make_model` gives what it should."""
-    model = make_model(seed)
-    if not isinstance(model, BaseAlgorithm):
-        raise TypeError(f"make_model(seed) must return an SB3 agent, got a {type(model).__name__}")
-    if model.get_env() is None:
-        raise ValueError("make_model(seed) returned an agent without an environment; give it one to train in")
-    if model.num_timesteps:
-        raise ValueError(
-            "make_model(seed) returned an agent that has already trained; it must be a fresh one each time"
-        )
-    return model
-
-
-def provenance(model: BaseAlgorithm, seed: int) -> dict[str, Any]:
-    """Where a ticket comes from, as plain data."""
-    return {
-        "algorithm": type(model).__name__,
-        "policy": type(model.policy).__name__,
-        "environment": anatomy.environment_name(model),
-        "seed": seed,
-        "torch_threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "stable_baselines3": str(stable_baselines3.__version__),
-        },
-    }
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Progress:
+        """What `tree` gave."""
+        kept = {step: TrainingState(**state) for step, state in tree["kept"].items()}
+        mask = None if tree["mask"] is None else Mask(tree["mask"])
+        return cls(TrainingState(**tree["state"]), kept, mask, tree["observers"])

@@ -6,13 +6,15 @@ learning-rate schedule, or nothing at all (fine-tuning).
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rl_tickets.agents.state import TrainingState
 
 
 class RewindWarning(UserWarning):
-    """A rewind point lay inside a rollout and was moved to the rollout's end."""
+    """A rewind point was moved: to the end of its rollout, or to where training is cut."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,36 @@ class Rewind:
     def learning_rate(cls, at: int) -> Rewind:
         """Learning-rate rewinding: weights stay trained, the schedule rewinds (Renda et al. 2020)."""
         return cls(at=at, weights=False, optimizer=False, normalizer=False, replay_buffer=False)
+
+    @property
+    def needs_cut(self) -> bool:
+        """Whether the run that it rewinds must itself be cut into segments at the rewind point."""
+        return self.counters
+
+    def on_grid(self, grid: Sequence[int]) -> Rewind:
+        """With a rewind point at which training is cut, where it needs that; told if it had to be moved.
+
+        Args:
+            grid: steps at which training is cut, ascending.
+
+        Raises:
+            ValueError: no cut follows.
+        """
+        if not self.needs_cut or self.at in grid:
+            return self
+        later = next((step for step in grid if step >= self.at), None)
+        if later is None:
+            raise ValueError(
+                f"exact rewinding to step {self.at} needs a cut of training there, and the last is at step {grid[-1]}; "
+                "choose Experiment(segment=...) so that one follows"
+            )
+        warnings.warn(
+            f"exact rewinding to step {self.at} needs a cut of training there; the next one, at step {later}, is used: "
+            "Experiment(segment=...) chooses where the cuts are",
+            RewindWarning,
+            stacklevel=2,
+        )
+        return replace(self, at=later)
 
     @property
     def parts(self) -> tuple[str, ...]:

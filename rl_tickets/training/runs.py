@@ -12,14 +12,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.holding import hold
+from rl_tickets.agents.holding import held_mask, hold
+from rl_tickets.agents.making import MakeModel, fresh_agent, provenance
 from rl_tickets.agents.schedules import retimed
 from rl_tickets.agents.segments import SeedDraws, Segments
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.training.curve import Curve
-from rl_tickets.training.early_bird import EarlyBirdCallback, Sighting
-from rl_tickets.training.requests import MakeModel, Progress, Trained, Training, fresh_agent, provenance
+from rl_tickets.training.curve import LearningCurve
+from rl_tickets.training.during import During
+from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.rewinding import RewindWarning
 
 
@@ -31,11 +32,11 @@ class Setting:
         make_model: a fresh dense agent for a seed; the agent brings its own environment.
         seed: training seed.
         total_timesteps: budget of a level in environment steps.
-        boundaries: steps at which every level's training is cut into segments, rewind points included.
+        boundaries: steps at which every level's training is cut into segments.
         warmup: environment steps over which the learning rate rises linearly from 0 at the start of every level.
         callback: makes SB3 callbacks for a level, or None.
-        log: gives a fresh agent its logger before a level, or None.
-        checkpoint: called with the state and the curve at every boundary, to make a kill cheap, or None.
+        log: gives a fresh agent its logger before a training, or None.
+        checkpoint: called with a training's progress at every boundary, to make a kill cheap, or None.
     """
 
     make_model: MakeModel
@@ -44,7 +45,7 @@ class Setting:
     boundaries: tuple[int, ...] = (0,)
     warmup: int = 0
     callback: Callable[[], BaseCallback] | None = None
-    log: Callable[[BaseAlgorithm, int], None] | None = None
+    log: Callable[[BaseAlgorithm, Training], None] | None = None
     checkpoint: Callable[[Progress], None] | None = None
 
 
@@ -71,23 +72,27 @@ class Run:
         # Once, so that `learn` does not do it behind our back.
         model._last_obs = model.get_env().reset()  # type: ignore[assignment, union-attr]
         if setting.log is not None:
-            setting.log(model, request.level)
+            setting.log(model, request)
         start = resume.state if resume is not None else request.start
         if start is not None:
             start.restore(model)
-        self.mask = Mask.dense(model, request.prunable)
-        if request.ticket is not None:
-            hold(model, request.ticket.mask)
-            self.mask = request.ticket.mask
-        self._begin = request.start.timesteps if request.start is not None else 0
+        self._full = Mask.dense(model, request.prunable)
+        mask = request.ticket.mask if request.ticket is not None else None
+        if (mask := mask if resume is None else resume.mask) is not None:
+            hold(model, mask)
+        self._begin = request.begins_at()
         self._resumed = model.num_timesteps if resume is not None else -1
         self._kept: dict[int, TrainingState] = dict(resume.kept) if resume else {}
-        self._curve = Curve()
-        self._bird = request.early_bird and EarlyBirdCallback(request.early_bird, prunable=request.prunable)
-        if resume is not None:
-            self._curve.resume(resume.curve)
-            if self._bird and resume.early_bird:
-                self._bird.resume(resume.early_bird)
+        watching: list[During] = [LearningCurve(), *request.during]
+        self._observers = {each.table: each.observer(request.prunable) for each in watching}
+        for table, progress in (resume.observers if resume else {}).items():
+            self._observers[table].resume(progress)
+        self._problem = ""
+
+    @property
+    def mask(self) -> Mask:
+        """The mask that is held now; the full one for a dense agent."""
+        return held_mask(self.model) or self._full
 
     @property
     def steps_left(self) -> int:
@@ -97,12 +102,16 @@ class Run:
     @property
     def tb_log_name(self) -> str:
         """What SB3 is to call the run where it makes the logger itself."""
-        return f"level_{self.request.level:02d}"
+        return str(self.request.name).replace("-", "_")
 
     @property
     def finite(self) -> bool:
         """Whether all weights are numbers; where not, the run has diverged."""
         return all(bool(torch.isfinite(p).all()) for p in self.model.policy.parameters())
+
+    def failed(self, error: Exception) -> None:
+        """Keeps what training raised once the run had diverged."""
+        self._problem = " ".join(f"{type(error).__name__}: {error}".split())
 
     def retimed(self) -> AbstractContextManager[None]:
         """The agent's schedules as this level needs them, while it learns."""
@@ -114,14 +123,16 @@ class Run:
         Args:
             seed_draws: seeds the generators that the agent draws from.
         """
-        setting = self._setting
-        wanted = {*setting.boundaries, *self.request.keep_at}
-        if self.request.schedule_end is not None:
+        setting, request = self._setting, self.request
+        cuts = {*setting.boundaries}
+        if request.schedule_end is not None:
             # Fine-tuning goes on beyond the budget, in segments of the same length.
-            wanted |= {self.request.schedule_end + step for step in setting.boundaries}
-        ahead = [step for step in wanted if step > self._resumed and step >= self._begin]
-        found: list[BaseCallback] = [Segments(setting.seed, ahead, self._at_boundary, seed_draws), self._curve]
-        found += [self._bird] if self._bird else []
+            cuts |= {request.schedule_end + step for step in setting.boundaries}
+        ahead = [step for step in cuts if step > self._resumed and step >= self._begin]
+        seed = setting.seed if request.draws is None else request.draws
+        keeping = _Keeping([step for step in request.keep_at if step not in self._kept], self._keep)
+        found: list[BaseCallback] = [keeping, Segments(seed, ahead, self._at_cut, seed_draws)]
+        found += self._observers.values()
         found += [setting.callback()] if setting.callback else []
         return found
 
@@ -139,7 +150,6 @@ class Run:
                 "steps; choose an earlier one"
             )
         end = TrainingState.capture(model, replay_buffer=False)
-        sightings: tuple[Sighting, ...] = self._bird.sightings if self._bird else ()
         return Trained(
             end=end.only("weights", "normalizer", "schedule"),
             kept={step: self._kept[step] for step in self.request.keep_at if step in self._kept},
@@ -148,17 +158,13 @@ class Run:
             diverged=not finite,
             copies=anatomy.copies(model),
             provenance=provenance(model, self._setting.seed),
-            curve=self._curve.points(),
-            sightings=sightings,
+            observed={table: tuple(observer.rows()) for table, observer in self._observers.items()},
+            problem=self._problem,
         )
 
-    def _at_boundary(self, reached: Sequence[int]) -> None:
-        wanted = [step for step in reached if step in self.request.keep_at]
-        checkpoint = self._setting.checkpoint
-        if not wanted and checkpoint is None:
-            return
+    def _keep(self, reached: Sequence[int]) -> None:
         state = TrainingState.capture(self.model)
-        for step in wanted:
+        for step in reached:
             if state.timesteps != step:
                 warnings.warn(
                     f"rewind point {step} lies inside a rollout; the rollout's end at step {state.timesteps} is used",
@@ -166,6 +172,26 @@ class Run:
                     stacklevel=2,
                 )
             self._kept[step] = state
-        if checkpoint is not None and state.timesteps > self._begin:
-            bird = self._bird.progress() if self._bird else None
-            checkpoint(Progress(state, dict(self._kept), self._curve.progress(), bird))
+
+    def _at_cut(self) -> None:
+        if self._setting.checkpoint is None or self.model.num_timesteps <= self._begin:
+            return
+        observers = {table: observer.progress() for table, observer in self._observers.items()}
+        state = TrainingState.capture(self.model)
+        self._setting.checkpoint(Progress(state, dict(self._kept), held_mask(self.model), observers))
+
+
+class _Keeping(BaseCallback):
+    """Calls at the first rollout that starts at or after each of the steps."""
+
+    def __init__(self, steps: Sequence[int], keep: Callable[[Sequence[int]], None]) -> None:
+        super().__init__()
+        self._ahead, self._keep = list(steps), keep
+
+    def _on_rollout_start(self) -> None:
+        if reached := [step for step in self._ahead if step <= self.model.num_timesteps]:
+            self._ahead = [step for step in self._ahead if step not in reached]
+            self._keep(reached)
+
+    def _on_step(self) -> bool:
+        return True

@@ -72,10 +72,13 @@ def learn(run: Run) -> None:
     with run.retimed():
         try:
             run.model.learn(run.steps_left, callback, reset_num_timesteps=False, tb_log_name=run.tb_log_name)
-        except (ValueError, RuntimeError):
+        except LeakError:
+            raise
+        except (ValueError, RuntimeError) as error:
             # torch refuses to sample from the NaN that a diverged network gives it.
             if run.finite:
                 raise
+            run.failed(error)
 
 
 @dataclass(frozen=True)
