@@ -1,33 +1,52 @@
-"""The rows an experiment leaves behind, and the CSV files they live in."""
+"""The rows an experiment leaves behind: what is known of one run, a line of a CSV file each."""
 
-import csv
+from __future__ import annotations
+
 import dataclasses
-import io
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TypeVar
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from .columns import Number, decode, encode
+
+Cells = Mapping[str, str]
+"""A line of a CSV file: column -> text."""
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class EpisodeRow:
-    """One evaluation episode of a final policy (`returns.csv`)."""
+class Run(NamedTuple):
+    """What tells one training run of an experiment apart from all others, the same in every table."""
 
     search: str
     seed: int
     level: int
-    density: float
-    episode: int
-    episode_return: float
-    length: int
+    variant: str = ""
+    """Which of several trainings of one level; usually empty."""
+
+    @property
+    def label(self) -> str:
+        """What reports call its search: `imp`, or `imp:variant`."""
+        return f"{self.search}:{self.variant}" if self.variant else self.search
+
+    def __str__(self) -> str:
+        variant = f", variant {self.variant!r}" if self.variant else ""
+        return f"search {self.search!r}, seed {self.seed}, level {self.level}{variant}"
+
+    @classmethod
+    def of(cls, cells: Cells) -> Self:
+        """The run a line is about."""
+        return cls(cells["search"], int(cells["seed"]), int(cells["level"]), cells["variant"])
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+RUN_COLUMNS = Run._fields
+"""Every table begins with these columns."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LevelRow:
     """One full training run at one density (`levels.csv`)."""
 
-    search: str
-    seed: int
-    level: int
+    table: ClassVar[str] = "levels"
+    run: Run
     density: float
     mean_return: float
     timesteps: int
@@ -38,110 +57,157 @@ class LevelRow:
     """Fraction of the previous level's kept weights that this level's mask drops or moves."""
     diverged: bool
     """Whether a weight became NaN or infinite."""
+    problem: str
+    """What the training raised once its weights were no longer finite, on one line; else empty."""
     collapsed: str
     """Layers that would have lost their last weight, separated by spaces."""
     ticket: str
     """The ticket's file, relative to the results folder, or empty."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problem", " ".join(self.problem.split()))
 
-@dataclasses.dataclass(frozen=True, order=True)
-class LayerRow:
-    """How many weights of one layer a level keeps (`layers.csv`)."""
+    def cells(self) -> dict[str, str]:
+        """The row as text."""
+        return _cells(self)
 
-    search: str
-    seed: int
-    level: int
-    position: int
-    """Place of the layer in the network, counted from the input."""
-    layer: str
-    kept: int
-    total: int
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class CurveRow:
-    """Mean return of the training episodes that ended in one stretch of a level (`curves.csv`)."""
-
-    search: str
-    seed: int
-    level: int
-    timesteps: int
-    mean_return: float
-    episodes: int
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class DistanceRow:
-    """Distance between two masks that early-bird drew at two steps of one run (`distances.csv`)."""
-
-    search: str
-    seed: int
-    step: int
-    other_step: int
-    distance: float
-    """Differing kept weights over kept weights, in [0, 1]."""
-    chance: float
-    """What two random masks of this density would give."""
+    @classmethod
+    def of(cls, cells: Cells) -> Self:
+        """The row that a line holds."""
+        if cells["diverged"] not in ("True", "False"):
+            raise ValueError(f"{cells['diverged']!r} is neither True nor False")
+        return cls(
+            run=Run.of(cells),
+            density=float(cells["density"]),
+            mean_return=float(cells["mean_return"]),
+            timesteps=int(cells["timesteps"]),
+            start=int(cells["start"]),
+            mask_distance=float(cells["mask_distance"]),
+            diverged=cells["diverged"] == "True",
+            problem=cells["problem"],
+            collapsed=cells["collapsed"],
+            ticket=cells["ticket"],
+        )
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class TimingRow:
     """What may differ between two runs of the same level (`timings.csv`)."""
 
-    search: str
-    seed: int
-    level: int
+    table: ClassVar[str] = "timings"
+    run: Run
     seconds: float
     host: str
 
+    def cells(self) -> dict[str, str]:
+        """The row as text."""
+        return _cells(self)
 
-FILES: dict[type, str] = {
-    EpisodeRow: "returns.csv",
-    LevelRow: "levels.csv",
-    LayerRow: "layers.csv",
-    CurveRow: "curves.csv",
-    DistanceRow: "distances.csv",
-    TimingRow: "timings.csv",
-}
-"""Which file of a results folder holds which kind of row."""
-
-Row = TypeVar("Row")
+    @classmethod
+    def of(cls, cells: Cells) -> Self:
+        """The row that a line holds."""
+        return cls(Run.of(cells), float(cells["seconds"]), cells["host"])
 
 
-def to_csv(kind: type[Row], rows: Iterable[Row]) -> str:
-    """The rows as CSV text, sorted, with a header line."""
-    text = io.StringIO()
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in sorted(rows):  # type: ignore[type-var]
-        writer.writerow([getattr(row, name) for name in names])
-    return text.getvalue()
+@dataclasses.dataclass(frozen=True)
+class LayerRow:
+    """How many weights a run keeps in each layer (`layers.csv`, a column per layer)."""
+
+    table: ClassVar[str] = "layers"
+    run: Run
+    counts: Mapping[str, tuple[int, int]]
+    """Layer -> weights kept and weights in all, from the input on."""
+
+    def cells(self) -> dict[str, str]:
+        """The row as text."""
+        return {**_run(self.run), **{f"{name}/{total}": str(kept) for name, (kept, total) in self.counts.items()}}
+
+    @classmethod
+    def of(cls, cells: Cells) -> Self:
+        """The row that a line holds; blank cells belong to other networks."""
+        counts = {}
+        for column, kept in cells.items():
+            if column not in RUN_COLUMNS and kept:
+                layer, _, total = column.rpartition("/")
+                counts[layer] = int(kept), int(total)
+        return cls(Run.of(cells), counts)
 
 
-def read_csv(kind: type[Row], folder: Path) -> list[Row]:
-    """The rows of one kind in a results folder; none where the file is missing.
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Columns of numbers that a run left, equally long: a table of its own (`<table>.csv`), each column in one cell.
 
-    Raises ValueError, naming file and line, where a row cannot be read.
+    An experiment writes `returns` (returns and lengths of the evaluation episodes), `curves` (timesteps, total_return,
+    episodes: what ended in each stretch of the training) and, with early-bird, `distances` (step, other_step,
+    distance, chance: of two masks drawn in one run). Observers of one's own may write others.
+
+    Raises:
+        ValueError: a name that cannot be one of a table or column, or columns of different lengths.
     """
-    path = folder / FILES[kind]
-    if not path.exists():
-        return []
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    rows = []
-    with path.open(newline="") as file:
-        for number, record in enumerate(csv.DictReader(file), start=2):
-            try:
-                rows.append(kind(**{field.name: _parse(field.type, record[field.name]) for field in fields}))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: not a {kind.__name__} ({error})") from error
-    return rows
+
+    table: str
+    run: Run
+    columns: Mapping[str, Sequence[Number]]
+
+    def __post_init__(self) -> None:
+        if self.table in TABLES or not re.fullmatch(r"[a-z0-9_]+", self.table):
+            raise ValueError(f"a series cannot be called {self.table!r}: use a-z, 0-9 and _, and none of {TABLES}")
+        if len({len(values) for values in self.columns.values()}) != 1 or not all(self.columns):
+            lengths = {name: len(values) for name, values in self.columns.items()}
+            raise ValueError(f"a series' columns have names and one length, {self.table} has {lengths}")
+        if not {*RUN_COLUMNS}.isdisjoint(self.columns):
+            raise ValueError(f"a series' columns cannot be called {', '.join(RUN_COLUMNS)}, as in {self.table}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def cells(self) -> dict[str, str]:
+        """The series as text."""
+        return {**_run(self.run), **{name: encode(values) for name, values in self.columns.items()}}
+
+    @classmethod
+    def of(cls, table: str, cells: Cells) -> Self:
+        """The series that a line holds; blank cells belong to other runs' columns."""
+        columns = {name: decode(text) for name, text in cells.items() if name not in RUN_COLUMNS and text}
+        return cls(table, Run.of(cells), columns)
 
 
-def _parse(kind: object, text: str) -> object:
-    if kind is bool:
-        if text not in ("True", "False"):
-            raise ValueError(f"{text!r} is neither True nor False")
-        return text == "True"
-    assert isinstance(kind, type)
-    return kind(text)
+Row = LevelRow | TimingRow | LayerRow | Series
+TABLES = (LevelRow.table, TimingRow.table, LayerRow.table)
+"""The tables that hold no series."""
+
+
+def header_of(table: str) -> list[str]:
+    """The columns with which a table begins, whatever is in it; all of them where runs do not bring their own."""
+    for kind in (LevelRow, TimingRow):
+        if kind.table == table:
+            return [*RUN_COLUMNS, *(field.name for field in dataclasses.fields(kind)[1:])]
+    return [*RUN_COLUMNS]
+
+
+def to_plain(row: Row) -> dict[str, Any]:
+    """The row as plain data, for JSON."""
+    return {"table": row.table, "cells": row.cells()}
+
+
+def from_plain(plain: Mapping[str, Any]) -> Row:
+    """The row that `to_plain` took apart."""
+    return row_of(plain["table"], plain["cells"])
+
+
+def row_of(table: str, cells: Cells) -> Row:
+    """The row that a line of this table holds."""
+    for kind in (LevelRow, TimingRow, LayerRow):
+        if kind.table == table:
+            return kind.of(cells)
+    return Series.of(table, cells)
+
+
+def _run(run: Run) -> dict[str, str]:
+    return dict(zip(RUN_COLUMNS, map(str, run), strict=True))
+
+
+def _cells(row: LevelRow | TimingRow) -> dict[str, str]:
+    """The run's cells, and one for each other field; `float` makes NumPy's numbers plain."""
+    values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)[1:]}
+    return _run(row.run) | {n: repr(float(v)) if isinstance(v, float) else str(v) for n, v in values.items()}
