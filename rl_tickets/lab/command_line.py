@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,10 +14,13 @@ import tyro
 from rich.console import Console
 
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
-from rl_tickets.lab.experiment import Experiment, Plan, Spoiled
-from rl_tickets.lab.run import run
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.ray_executor import RayExecutor
+from rl_tickets.lab.run import run, run_share
+from rl_tickets.lab.share import Share
 from rl_tickets.lab.user_errors import complain
-from rl_tickets.report import terminal_table
+from rl_tickets.report import Summary, terminal_table
+from rl_tickets.search.plan import Plan
 from rl_tickets.training.trainers import Cohorts, Plain
 
 SMOKE_LEVELS = 3
@@ -42,6 +46,10 @@ class Flags:
     """Worker processes, each with one torch thread; by default one for each core."""
     out: Path = Path("results")
     """Parent of the results folder."""
+    share: str | None = None
+    """Do only such a part of the experiment, like 3/16, beside jobs that do the others in the same folder."""
+    ray: str | None = None
+    """Address of a Ray cluster to train on, or "auto"; its nodes must share the results folder."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """A run of a minute or two that shows everything works and proves nothing."""
 
@@ -61,7 +69,8 @@ class Flags:
         if flags.searches is not None:
             experiment = replace(experiment, searches=_chosen(experiment.searches, flags.searches))
         if flags.trainer is not None:
-            experiment = replace(experiment, trainer=Plain() if flags.trainer == "plain" else Cohorts())
+            cohorts = experiment.trainer if isinstance(experiment.trainer, Cohorts) else Cohorts()
+            experiment = replace(experiment, trainer=Plain() if flags.trainer == "plain" else cohorts)
         if flags.seeds is not None:
             experiment = replace(experiment, seeds=flags.seeds)
         if flags.levels is not None:
@@ -82,6 +91,8 @@ class Flags:
 
 
 def _chosen(searches: Mapping[str, Plan], names: tuple[str, ...]) -> dict[str, Plan]:
+    if not names:
+        raise ValueError(f"--searches needs names of searches; choose from: {', '.join(searches)}")
     for name in names:
         if name not in searches:
             raise ValueError(f"this script has no search {name!r}; choose from: {', '.join(searches)}")
@@ -100,22 +111,23 @@ def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:
 def main(experiment: Experiment, *, extra: str | None = None, arguments: list[str] | None = None) -> None:
     """Runs a script's experiment with the flags of the command line, and shows what came out.
 
+    What a user can mend ends with one sentence and exit status 2; Ctrl-C with 130, everything finished kept.
+
     Args:
         experiment: what the script runs, before the flags.
         extra: the extra of this package that brings the environment.
         arguments: in place of the command line's.
 
-    What a user can mend ends with one sentence and exit status 2; Ctrl-C with 130, everything finished kept.
+    Example:
+        if __name__ == "__main__":
+            rt.main(experiment)
     """
-    controls = ", ".join(name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled))
-    flags = tyro.cli(
-        Flags,
-        args=arguments,
-        description=f"{experiment.name}: dense agents and searches for tickets (controls: {controls or 'none'}).",
-    )
+    kinds = {name: "" if plan.control_of is None else " (control)" for name, plan in experiment.searches.items()}
+    searches = ", ".join(name + kind for name, kind in kinds.items()) or "no searches"
+    flags = tyro.cli(Flags, args=arguments, description=f"{experiment.name}: dense agents and {searches}.")
     try:
         experiment = flags.apply(experiment)
-        summary = run(experiment, jobs=flags.jobs, out=flags.out)
+        summary = _run(experiment, flags)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from there.")
         raise SystemExit(130) from None
@@ -124,8 +136,22 @@ def main(experiment: Experiment, *, extra: str | None = None, arguments: list[st
         complain(f"{error}{way_out}")
     except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
         complain(error)
-    folder = flags.out / experiment.name
+    _show(summary, flags.out / experiment.name)
+
+
+def _run(experiment: Experiment, flags: Flags) -> Summary | None:
+    with RayExecutor(flags.ray) if flags.ray else nullcontext() as executor:
+        if flags.share is None:
+            return run(experiment, jobs=flags.jobs, out=flags.out, executor=executor)
+        share = Share.parse(flags.share)
+        return run_share(experiment, share, jobs=flags.jobs, out=flags.out, executor=executor)
+
+
+def _show(summary: Summary | None, folder: Path) -> None:
     out = Console()
+    if summary is None:
+        out.print(f"This share of {folder} is done; the last of the others writes the report.", soft_wrap=True)
+        return
     out.print(terminal_table(summary))
     out.print(f"Report      {folder / 'report.md'}", soft_wrap=True)
     out.print(f"Plot        {folder / 'return_vs_density.png'}", soft_wrap=True)

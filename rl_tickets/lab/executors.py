@@ -1,16 +1,19 @@
-"""Tasks over worker processes that neither outlive their parent nor keep it waiting."""
+"""Executors of tasks: this process, local worker processes, or any executor in the style of `concurrent.futures`."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -18,32 +21,72 @@ from rl_tickets.lab.task import Task
 
 POLL = 0.5
 """Seconds between two looks at the progress of the workers."""
+Group = tuple[int | None, ...]
 
 
-def run_workers(tasks: list[Task], jobs: int, tell: Callable[[], None]) -> None:
-    """Runs tasks in worker processes, those that others need first; `tell` is called about twice a second.
+def run_here(tasks: Sequence[Task], tell: Callable[[], None], finished: Callable[[], None]) -> None:
+    """Runs tasks in this process, one after the other; see `run_tasks`."""
+    for task in ordered(tasks):
+        task.run(tell)
+        finished()
+        tell()
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    executor: Executor,
+    tell: Callable[[], None],
+    finished: Callable[[], None],
+    *,
+    jobs: int | None = None,
+) -> None:
+    """Runs tasks on an executor, those that others need first.
+
+    Args:
+        tasks: of one experiment.
+        executor: with `submit(function, *arguments) -> Future`; it is left as it is.
+        tell: called about twice a second.
+        finished: called whenever a task is finished.
+        jobs: tasks that are submitted at a time; None: all that need not wait for another.
 
     Raises:
         ValueError: the experiment cannot be sent to another process.
-        RuntimeError: a worker died. Whatever a worker raises is raised here, and the others are ended.
+        Exception: whatever a task raised; what had not begun is cancelled.
     """
-    waiting = {(task.search, task.seeds): task for task in tasks}
+    waiting = {(task.plan, task.slots): task for task in tasks}
     pickled = {key: _pickled(task) for key, task in waiting.items()}
-    running: dict[Future[None], tuple[str, tuple[int, ...]]] = {}
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), initializer=_watch_parent)
+    running: dict[Future[None], tuple[str, Group]] = {}
     try:
         while waiting or running:
             blocked = {*waiting, *running.values()}
             for key, task in list(waiting.items()):
-                if len(running) < jobs and not any((need, task.seeds) in blocked for need in task.needs):
+                room = jobs is None or len(running) < jobs
+                if room and not any((need, task.slots) in blocked for need in task.needs):
                     with _keyboard_kept():
-                        running[pool.submit(_run_pickled, pickled[key])] = key
+                        running[executor.submit(run_pickled, pickled[key])] = key
                     del waiting[key]
             done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
             tell()
             for future in done:
                 del running[future]
                 future.result()
+                finished()
+    except BaseException:
+        for future in running:
+            future.cancel()
+        raise
+
+
+@contextmanager
+def local_processes(jobs: int) -> Iterator[Executor]:
+    """Worker processes that neither outlive their parent nor keep it waiting.
+
+    Raises:
+        RuntimeError: a worker died.
+    """
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_watch_parent)
+    try:
+        yield pool
     except BrokenProcessPool:
         _end(pool)
         raise RuntimeError(
@@ -55,6 +98,20 @@ def run_workers(tasks: list[Task], jobs: int, tell: Callable[[], None]) -> None:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ordered(tasks: Sequence[Task]) -> list[Task]:
+    """Tasks group after group, and in each group those that others need first."""
+    left, found = list(tasks), list[Task]()
+    while left:
+        blocked = {(task.plan, task.slots) for task in left}
+        free = next((t for t in left if not any((need, t.slots) in blocked for need in t.needs)), None)
+        if free is None:
+            names = ", ".join(sorted({task.plan for task in left}))
+            raise ValueError(f"these searches need each other, so that none can begin: {names}")
+        left.remove(free)
+        found.append(free)
+    return found
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
@@ -74,15 +131,26 @@ def _pickled(task: Task) -> bytes:
     return pickled
 
 
-def _run_pickled(task: bytes) -> None:
+def run_pickled(task: bytes) -> None:
+    """Runs a task that was sent here, in whichever process and on whichever machine."""
     try:
-        cloudpickle.loads(task).run()
+        loaded: Task = cloudpickle.loads(task)
+        _demand_shared(loaded.store.description)
+        loaded.run()
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:  # What cannot travel would break the pool and hide what went wrong.
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         raise
+
+
+def _demand_shared(description: Path) -> None:
+    if not description.exists():
+        raise ValueError(
+            f"{platform.node()} does not see {description.parent}, where the results go: choose an --out that all "
+            "machines share"
+        )
 
 
 @contextmanager
@@ -100,7 +168,7 @@ def _keyboard_kept() -> Iterator[None]:
 
 def _watch_parent() -> None:
     """Ends this worker as soon as the process that started it is gone, however it went."""
-    parent = parent_process()
+    parent: Any = parent_process()
     if parent is None:
         return
 

@@ -139,7 +139,7 @@ class Experiment:
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """Steps that cut every training into segments: the same whatever is searched, so that one dense run serves all."""
+        """Steps that cut every training into segments, whatever is searched, so that one dense run serves all."""
         return tuple(range(0, self.total_timesteps, self.segment)) if self.segment else (0,)
 
     def on_grid(self) -> Experiment:

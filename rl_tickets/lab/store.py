@@ -1,48 +1,38 @@
-"""The results folder of one experiment: settings, rows, tickets, and the work that lets a killed run go on."""
+"""The results folder of one experiment: rows, tickets, weights, and the work that lets a killed run go on."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import re
 import shutil
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-import gymnasium
-import numpy
-import stable_baselines3
-import torch
 from filelock import FileLock, Timeout
 
-from rl_tickets.agents.state import TrainingState
-from rl_tickets.lab.experiment import DENSE, Experiment
-from rl_tickets.report import rows
+from rl_tickets.report.rows import LevelRow, Row, Run, from_plain, to_plain
+from rl_tickets.report.tables import append_rows, read_levels, settle
 from rl_tickets.tickets import archive
-from rl_tickets.tickets.mask import Mask
-from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.requests import Progress, Trained
+from rl_tickets.training.requests import Name, Progress, Trained
 
-GROWABLE = "seeds"
-"""The one setting that may change under an existing folder: more seeds are trained, finished ones stay."""
-_HALF_WRITTEN = re.compile(r"\..+\.\d+(\.part)?")
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]+\.part")
+PATIENCE = 300.0
+"""Seconds that a share of an experiment waits for another that opens the folder or writes the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
     """Where an experiment's files are, and how they are read and written whole.
 
-    `.work/` holds what an unfinished run needs to go on: for every finished level its rows and trained weights, for
-    the level in training its last checkpoint. It is deleted when the experiment is complete.
+    `.work/` holds what an unfinished run needs to go on: for every finished training its rows and all that came of it,
+    for those at work their last checkpoint. What is in there is gone when the experiment is complete.
     """
 
     folder: Path
+
+    # Locks ----------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -52,9 +42,31 @@ class Store:
             RuntimeError: another run is at work there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
+        with ExitStack() as held:
+            for path in (self.folder / ".lock", *sorted(self.folder.glob(".lock-*"))):
+                held.enter_context(self._lock(path))
+            yield
+
+    @contextmanager
+    def shared(self, share: str) -> Iterator[None]:
+        """Lets shares of one experiment work in the folder side by side, each once, and keeps whole runs out.
+
+        Raises:
+            RuntimeError: this share, or the whole experiment, is at work there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock(self.folder / f".lock-{share}"):
+            yield
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Only one share at a time opens the folder or writes the report."""
+        return self._lock(self.folder / ".lock", PATIENCE)
+
+    @contextmanager
+    def _lock(self, path: Path, patience: float = 0) -> Iterator[None]:
+        lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except Timeout:
             raise RuntimeError(
                 f"another run is at work in {self.folder}; wait for it or choose another --out"
@@ -64,207 +76,138 @@ class Store:
         finally:
             lock.release()
 
+    # Paths ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> Path:
+        """File of what the experiment is."""
+        return self.folder / "experiment.json"
+
+    def work(self, run: Run, suffix: str = "") -> Path:
+        """File of unfinished work on one training: its rows (`json`), `trained`, `checkpoint` or `progress`."""
+        return self.folder / ".work" / run.search / f"seed-{run.seed}" / f"{_name(run)}.{suffix}"
+
+    def ticket(self, run: Run) -> Path:
+        """File of one ticket."""
+        return self.folder / "tickets" / run.search / f"seed-{run.seed}" / f"{_name(run)}.ticket"
+
+    def weights(self, run: Run) -> Path:
+        """File of what came of one training, its final weights above all."""
+        return self.folder / "weights" / run.search / f"seed-{run.seed}" / f"{_name(run)}.safetensors"
+
+    def tensorboard(self, run: Run) -> Path:
+        """Folder of one training's event files."""
+        return self.folder / "tensorboard" / run.search / f"seed-{run.seed}" / str(_name(run))
+
     def sweep(self) -> None:
         """Deletes what a killed run left half-written."""
         for path in self.folder.rglob(".*"):
             if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
                 path.unlink(missing_ok=True)
 
-    def open(self, experiment: Experiment, agent: dict[str, Any], random_return: float) -> None:
-        """Writes experiment.json, or checks that it still describes this experiment.
+    # Trainings ------------------------------------------------------------------------------------------------------
 
-        Raises:
-            ValueError: a setting was changed; it is named, with the way out.
+    def finish(self, run: Run, trained: Trained, rows: Iterable[Row], *, keep: bool) -> None:
+        """Keeps a training; it counts as finished once its rows are there, which are written last.
+
+        Args:
+            run: which it is.
+            trained: what came of it.
+            rows: what the CSV files are to say of it.
+            keep: whether its weights stay when the experiment is complete.
         """
-        path = self.folder / "experiment.json"
-        settings = {**experiment.settings(), "agent": agent, "random_return": random_return}
-        described = {
-            "name": experiment.name,
-            "command": experiment.command,
-            "settings": settings,
-            "versions": versions(),
-            "torch_threads": 1,
-        }
-        if path.exists():
-            before = self._opened(path)
-            self._demand_same(before["settings"], json.loads(json.dumps(settings)))
-            if before["versions"] != described["versions"]:
-                warnings.warn(
-                    f"{self.folder} was begun with {before['versions']} and goes on with {described['versions']}: "
-                    "results may differ in the last bit",
-                    stacklevel=2,
-                )
-            if before["settings"][GROWABLE] == settings[GROWABLE]:
-                return
-        archive.write_whole(path, (json.dumps(described, indent=1) + "\n").encode())
+        archive.write(self.work(run, "trained"), {"kind": "training", **trained.tree()})
+        if keep:
+            # What was kept in the middle is for searches still at work.
+            end = dataclasses.replace(trained, kept={})
+            archive.write(self.weights(run), {"kind": "training", **end.tree()})
+        archive.write_whole(self.work(run, "json"), json.dumps([to_plain(row) for row in rows]).encode())
+        self.work(run, "checkpoint").unlink(missing_ok=True)
 
-    def _opened(self, path: Path) -> dict[str, Any]:
-        try:
-            before: dict[str, Any] = json.loads(path.read_text())
-            before["settings"][GROWABLE], before["versions"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not what an experiment wrote there; choose another --out, or delete {self.folder}"
-            ) from error
-        return before
-
-    def _demand_same(self, before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> None:
-        for name in sorted({*before, *now}):
-            old, new = before.get(name), now.get(name)
-            if name == GROWABLE and set(old or ()) <= set(new or ()):
+    def trained(self, run: Run) -> Trained | None:
+        """What came of a finished training; None where it is not finished, or its files were damaged since."""
+        if not self.work(run, "json").exists() and not (self.weights(run).exists() and run in self.collected()):
+            return None
+        for path in (self.work(run, "trained"), self.weights(run)):
+            try:
+                tree = archive.read(path)
+            except (FileNotFoundError, ValueError):
                 continue
-            if isinstance(old, dict) and isinstance(new, dict):
-                self._demand_same(old, new, f"{prefix}{name}.")
-            elif old != new:
-                raise ValueError(
-                    f"{self.folder} holds an experiment with {prefix}{name} = {old!r}, now it is {new!r}; "
-                    "choose another --out, or delete the folder to start over"
-                )
+            del tree["kind"]
+            return Trained.from_tree(tree)
+        return None
 
-    def work(self, search: str, seed: int) -> Path:
-        """Folder of unfinished work of one search and seed."""
-        return self.folder / ".work" / search / f"seed-{seed}"
+    def save_checkpoint(self, run: Run, progress: Progress) -> None:
+        """Keeps a training in the middle."""
+        archive.write(self.work(run, "checkpoint"), progress.tree())
 
-    def ticket_path(self, search: str, seed: int, level: int) -> Path:
-        """File of one ticket."""
-        return self.folder / "tickets" / search / f"seed-{seed}" / f"level-{level:02d}.ticket"
-
-    def tickets(self, search: str, seed: int, levels: Iterable[int]) -> Iterator[Ticket]:
-        """The tickets of a search's levels, in order."""
-        for level in levels:
-            yield Ticket.load(self.ticket_path(search, seed, level))
-
-    def tensorboard(self, search: str, seed: int | None = None, level: int = 0) -> Path:
-        """Folder of one level's event files; without a seed, of the search's."""
-        folder = self.folder / "tensorboard" / search
-        return folder if seed is None else folder / f"seed-{seed}" / f"level-{level:02d}"
-
-    # Levels ---------------------------------------------------------------------------------------------------------
-
-    def finish_level(self, search: str, seed: int, level: int, trained: Trained, found: Iterable[Any]) -> None:
-        """Keeps a trained level; it counts as finished once its rows are there, which are written last."""
-        work = self.work(search, seed)
-        archive.write(work / f"level-{level:02d}.trained", _trained_tree(trained))
-        content: dict[str, list[dict[str, Any]]] = {kind.__name__: [] for kind in rows.FILES}
-        for row in found:
-            content[type(row).__name__].append(dataclasses.asdict(row))
-        archive.write_whole(work / f"level-{level:02d}.json", json.dumps(content).encode())
-        (work / "checkpoint").unlink(missing_ok=True)
-
-    def finished_level(self, search: str, seed: int, level: int) -> Trained | None:
-        """A finished level of a search at work; None where it is not finished, or its file was damaged since."""
-        work = self.work(search, seed)
-        if not (work / f"level-{level:02d}.json").exists():
-            return None
+    def checkpoint(self, run: Run) -> Progress | None:
+        """A training in the middle, if its file is whole."""
         try:
-            return _trained_from(archive.read(work / f"level-{level:02d}.trained"))
-        except (FileNotFoundError, ValueError):
+            return Progress.from_tree(archive.read(self.work(run, "checkpoint")))
+        except (FileNotFoundError, ValueError, KeyError):
             return None
-
-    def save_checkpoint(self, search: str, seed: int, level: int, progress: Progress) -> None:
-        """Keeps a level in the middle."""
-        tree = {
-            "level": level,
-            "state": progress.state.tree(),
-            "kept": {step: state.tree() for step, state in progress.kept.items()},
-            "curve": progress.curve,
-            "early_bird": progress.early_bird,
-        }
-        archive.write(self.work(search, seed) / "checkpoint", tree)
-
-    def checkpoint(self, search: str, seed: int, level: int) -> Progress | None:
-        """The level in the middle, if it is this one and its file is whole."""
-        try:
-            tree = archive.read(self.work(search, seed) / "checkpoint")
-        except (FileNotFoundError, ValueError):
-            return None
-        if tree["level"] != level:
-            return None
-        kept = {step: TrainingState(**state) for step, state in tree["kept"].items()}
-        return Progress(TrainingState(**tree["state"]), kept, tree["curve"], tree["early_bird"])
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
     def collect(self) -> None:
-        """Merges the rows of finished levels into the CSV files."""
-        at_work = [json.loads(path.read_text()) for path in sorted((self.folder / ".work").glob("*/*/level-*.json"))]
-        for kind in rows.FILES:
-            key = _key(kind)
-            fresh = (kind(**record) for content in at_work for record in content[kind.__name__])
-            merged = {key(row): row for row in (*rows.read_csv(kind, self.folder), *fresh)}
-            text = rows.to_csv(kind, merged.values())
-            path = self.folder / rows.FILES[kind]
-            if not path.exists() or path.read_text() != text:
-                archive.write_whole(path, text.encode())
+        """Adds the rows of trainings that finished since the last time to the CSV files.
 
-    def finished(self) -> set[tuple[str, int, int]]:
-        """(search, seed, level) of every finished level."""
-        done = {(row.search, row.seed, row.level) for row in rows.read_csv(rows.LevelRow, self.folder)}
-        for path in (self.folder / ".work").glob("*/*/level-*.json"):
-            done.add((*_search_and_seed(path), int(path.stem.removeprefix("level-"))))
-        return done
+        A training counts as collected by its row in levels.csv, which is written last.
+        """
+        collected = self.collected()
+        fresh = [self._rows(run) for run in sorted(self._at_work()) if run not in collected]
+        rows = [row for rows in fresh for row in rows]
+        append_rows(self.folder, sorted(rows, key=lambda row: isinstance(row, LevelRow)))
 
-    def levels_done(self) -> float:
-        """Number of finished levels, with the trained fractions of those at work."""
+    def settle(self) -> None:
+        """Brings the CSV files into their final form, whatever the order in which trainings finished."""
+        settle(self.folder)
+
+    def collected(self) -> dict[Run, LevelRow]:
+        """The trainings whose rows are in the CSV files."""
+        return {row.run: row for row in read_levels(self.folder)}
+
+    def finished(self) -> set[Run]:
+        """Every finished training."""
+        return {*self.collected(), *self._at_work()}
+
+    def _at_work(self) -> set[Run]:
+        return {_run_of(path) for path in (self.folder / ".work").glob("*/*/level-*.json")}
+
+    def _rows(self, run: Run) -> list[Row]:
+        try:
+            return [from_plain(plain) for plain in json.loads(self.work(run, "json").read_text())]
+        except (ValueError, KeyError, TypeError) as error:
+            path = self.work(run, "json")
+            raise ValueError(f"{path} was damaged; delete it, and this training is done again") from error
+
+    def done(self) -> float:
+        """Number of finished trainings, with the fractions of those at work."""
         finished = self.finished()
         done = float(len(finished))
-        for path in (self.folder / ".work").glob("*/*/progress"):
+        for path in (self.folder / ".work").glob("*/*/level-*.progress"):
             try:
-                level, fraction = path.read_text().split()
-                done += float(fraction) if (*_search_and_seed(path), int(level)) not in finished else 0.0
+                done += float(path.read_text()) if _run_of(path) not in finished else 0.0
             except (OSError, ValueError):
                 continue  # Half-written, or just deleted.
         return done
 
-    def clean(self, experiment: Experiment) -> None:
-        """Deletes the work of complete seeds; their rows are in the CSV files by now."""
-        finished = self.finished()
-        names = [DENSE, *experiment.searches]
-        for seed in experiment.all_seeds:
-            if all((name, seed, level) in finished for name in names for level in experiment.levels(name)):
-                for name in names:
-                    shutil.rmtree(self.work(name, seed), ignore_errors=True)
+    def clean(self, complete: Mapping[int, Iterable[str]]) -> None:
+        """Deletes the work of complete seeds, given with the names of their plans; their rows are collected by now."""
+        for seed, plans in complete.items():
+            for plan in plans:
+                shutil.rmtree(self.folder / ".work" / plan / f"seed-{seed}", ignore_errors=True)
         work = self.folder / ".work"
         if work.exists() and not any(path.is_file() for path in work.rglob("*")):
             shutil.rmtree(work)
 
 
-def _key(kind: type) -> Callable[[Any], Any]:
-    """What tells two rows of one kind apart, whatever they measured."""
-    identity = ("search", "seed", "level", "episode", "position", "timesteps", "step", "other_step")
-    names = {field.name for field in dataclasses.fields(kind)}
-    return attrgetter(*(n for n in identity if n in names and (n, kind) != ("timesteps", rows.LevelRow)))
+def _name(run: Run) -> Name:
+    return Name(run.level, run.variant)
 
 
-def _search_and_seed(path: Path) -> tuple[str, int]:
+def _run_of(path: Path) -> Run:
     """Of a file directly in a folder of `.work`."""
-    return path.parts[-3], int(path.parts[-2].removeprefix("seed-"))
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything results depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "stable_baselines3": str(stable_baselines3.__version__),
-        "gymnasium": str(gymnasium.__version__),
-        "numpy": str(numpy.__version__),
-        "platform": sys.platform,
-    }
-
-
-def _trained_tree(trained: Trained) -> dict[str, Any]:
-    return {
-        "end": trained.end.tree(),
-        "kept": {step: state.tree() for step, state in trained.kept.items()},
-        "mask": dict(trained.mask),
-        "timesteps": trained.timesteps,
-        "diverged": trained.diverged,
-        "copies": trained.copies,
-        "provenance": trained.provenance,
-    }
-
-
-def _trained_from(tree: dict[str, Any]) -> Trained:
-    kept = {step: TrainingState(**state) for step, state in tree.pop("kept").items()}
-    return Trained(end=TrainingState(**tree.pop("end")), kept=kept, mask=Mask(tree.pop("mask")), **tree)
+    level, _, variant = path.stem.removeprefix("level-").partition("-")
+    return Run(path.parts[-3], int(path.parts[-2].removeprefix("seed-")), int(level), variant)

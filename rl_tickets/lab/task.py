@@ -1,59 +1,52 @@
-"""A task: one search of the seeds that train together, trained level by level, evaluated and written down."""
+"""A task: one plan of the seeds that train together, driven round by round, every training recorded."""
 
 from __future__ import annotations
 
-import platform
 import time
 import warnings
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
-from rl_tickets.evaluation.returns import Episodes, play
-from rl_tickets.lab.experiment import DENSE, IMP, Experiment, Spoiled
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.recording import Recorder
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.user_errors import naming
-from rl_tickets.report import rows, write_level
-from rl_tickets.search.finding import ticket_of
-from rl_tickets.search.imp import Search
+from rl_tickets.report.rows import Run as Identity
+from rl_tickets.search.driving import side_by_side
+from rl_tickets.search.plan import DENSE, Dense, Outcome
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning
-from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.requests import DivergenceWarning, Trained, Training
 from rl_tickets.training.rewinding import RewindWarning
 from rl_tickets.training.runs import Run, Setting
 from rl_tickets.training.trainers import Train
 
-
-@dataclass(frozen=True)
-class _Session:
-    """What lasts from the first to the last level of a task."""
-
-    train: Train
-    tell: Callable[[], None] | None
+Asked = dict[int, tuple[Training, ...]]
+"""The requests of a round by seed."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One search, or the dense run, of a group of seeds that train together.
+    """One plan, or the dense runs, of a group of seeds that train together.
 
     Args:
         experiment: what it is a part of.
         store: where it is written down.
-        search: name of the search, or `DENSE`.
-        slots: the seeds in their places; None in place of one that is complete.
+        plan: name of the plan, or `DENSE`.
+        slots: the seeds in their places; None in an empty place, or in that of one that is complete.
     """
 
     experiment: Experiment
     store: Store
-    search: str
+    plan: str
     slots: tuple[int | None, ...]
 
     @property
@@ -63,173 +56,151 @@ class Task:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the searches of these seeds that must be finished first."""
-        plan = self.experiment.searches.get(self.search)
-        if plan is None:
-            return ()
-        return (DENSE, plan.of) if isinstance(plan, Spoiled) else (DENSE,)
+        """Names of the plans of these seeds that must be finished first."""
+        return self.experiment.plans[self.plan].needs
 
     def run(self, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet; `tell` is called about once a second."""
-        session = _Session(self.experiment.trainer.start(), tell)
         with one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", LayerCollapseWarning)  # Told once, when all is done.
+            for told_when_all_is_done in (LayerCollapseWarning, DivergenceWarning):
+                warnings.simplefilter("ignore", told_when_all_is_done)
             # The first dense run reaches all rewind points, so that it warns for all runs.
-            first = self.search == DENSE and self.experiment.all_seeds[0] in self.seeds
+            first = self.plan == DENSE and self.experiment.all_seeds[0] in self.seeds
             warnings.simplefilter("default" if first else "ignore", RewindWarning)
-            if self.search == DENSE:
-                request = Training(0, keep_at=self.experiment.rewind_points, prunable=self.experiment.prunable)
-                self._answer(dict.fromkeys(self.seeds, request), {}, session)
-            else:
-                self._drive(session)
+            _Driving(self, tell).run()
 
-    def _drive(self, session: _Session) -> None:
-        """All seeds' searches side by side: every level is trained for all of them before the next one begins."""
-        searches = {seed: self._search(seed) for seed in self.seeds}
-        requests = {seed: next(search) for seed, search in searches.items()}
-        before: dict[int, Mask] = {}
-        while requests:
-            answers = self._answer(requests, before, session)
-            before = {seed: trained.mask for seed, trained in answers.items()}
-            requests = {}
-            for seed, trained in answers.items():
-                with suppress(StopIteration):
-                    requests[seed] = searches[seed].send(trained)
 
-    def _search(self, seed: int) -> Search:
-        plan = self.experiment.searches[self.search]
-        levels = self.experiment.levels(self.search)
-        tickets = self.store.tickets(plan.of, seed, levels) if isinstance(plan, Spoiled) else ()
-        return plan.search(self.experiment, seed, tickets)
+class _Driving:
+    """What lasts from the first to the last round of a task."""
 
-    def _answer(self, requests: dict[int, Training], before: dict[int, Mask], session: _Session) -> dict[int, Trained]:
-        """The trained level of every seed: the shared dense run, one finished earlier, or a new one."""
-        answers = {seed: self._known(seed, request) for seed, request in requests.items()}
-        found = {seed: trained for seed, trained in answers.items() if trained is not None}
-        missing = {seed: request for seed, request in requests.items() if seed not in found}
-        if missing:
-            with naming(self.store.tensorboard(self.search)):
-                found |= self._train(missing, before, session)
-        return {seed: found[seed] for seed in requests}
+    def __init__(self, task: Task, tell: Callable[[], None] | None) -> None:
+        self._task, self._tell = task, tell
+        self._experiment, self._store = task.experiment, task.store
+        self._recorder = Recorder(task.experiment, task.store, task.plan)
+        self._train: Train = task.experiment.trainer.start()
+        self._before: dict[int, Mask] = {}
+        plan = task.experiment.plans[task.plan]
+        self._setups = {seed: task.experiment.setup(seed, partial(self._outcomes_of, seed)) for seed in task.seeds}
+        self._searches = {seed: plan.search(setup) for seed, setup in self._setups.items()}
+        self._ahead = {
+            seed: {Identity(task.plan, seed, *name) for name in plan.trainings(setup)}
+            for seed, setup in self._setups.items()
+        }
 
-    def _known(self, seed: int, request: Training) -> Trained | None:
-        if self.search != DENSE and request.level == 0 and request.early_bird is None:
-            dense = self.store.finished_level(DENSE, seed, 0)
-            assert dense is not None, "the dense run is finished first"
-            return dense
-        return self.store.finished_level(self.search, seed, request.level)
+    def run(self) -> None:
+        """Drives the plan's searches of all seeds side by side: a round is trained for all before the next begins."""
+        rounds = side_by_side(self._searches)
+        with suppress(StopIteration):
+            asked = next(rounds)
+            while True:
+                answers = self._answer(asked)
+                self._before |= {seed: trained[-1].mask for seed, trained in answers.items()}
+                asked = rounds.send(answers)
+        if missing := sorted(run for ahead in self._ahead.values() for run in ahead):
+            raise ValueError(f"{missing[0]}: its plan names this training, and its search never asked for it")
 
-    def _train(self, requests: dict[int, Training], before: dict[int, Mask], session: _Session) -> dict[int, Trained]:
+    def _outcomes_of(self, seed: int, name: str) -> list[Outcome]:
+        """The requests of another plan, found by driving its search again with what came of them."""
+        plan = self._experiment.plans[name]
+        setup = self._experiment.setup(seed, partial(self._outcomes_of, seed))
+        rounds = side_by_side({seed: plan.search(setup)})
+        found: list[Outcome] = []
+        with suppress(StopIteration):
+            asked = next(rounds)[seed]
+            while True:
+                answers = [self._known(self._home(name, seed, request), request) for request in asked]
+                known = tuple(trained for trained in answers if trained is not None)
+                if len(known) < len(asked):
+                    raise ValueError(f"{self._task.plan!r} asks for {name!r}, which is not finished: it must need it")
+                found += zip(asked, known, strict=True)
+                asked = rounds.send({seed: known})[seed]
+        return found
+
+    def _answer(self, asked: Asked) -> dict[int, tuple[Trained, ...]]:
+        """What came of every request: of the shared dense run, of one finished earlier, or of a new one."""
+        found: dict[tuple[int, int], Trained] = {}
+        for seed, requests in asked.items():
+            for place, request in enumerate(requests):
+                home = self._home(self._task.plan, seed, request)
+                self._expect(home)
+                if (trained := self._known(home, request)) is not None:
+                    found[seed, place] = trained
+        for count in sorted({len(requests) for requests in asked.values()}):
+            # Seeds that ask for as many at once train together: a seed's place depends on what it asks for alone.
+            alike = {seed: requests for seed, requests in asked.items() if len(requests) == count}
+            found |= self._trained(alike, count, found)
+        return {seed: tuple(found[seed, place] for place in range(len(asked[seed]))) for seed in asked}
+
+    def _home(self, plan: str, seed: int, request: Training) -> Identity:
+        """Which training answers a request: the plan's own, or the dense run that all share."""
+        dense = self._experiment.plans[DENSE]
+        assert isinstance(dense, Dense)
+        shared = request.repeats(dense.request(self._experiment.setup(seed)))
+        return Identity(DENSE if shared else plan, seed, *request.name)
+
+    def _expect(self, home: Identity) -> None:
+        if home.search != self._task.plan:
+            return
+        if home not in self._ahead[home.seed]:
+            raise ValueError(f"{home}: asked for twice, or not among the trainings that its plan names")
+        self._ahead[home.seed].remove(home)
+
+    def _known(self, home: Identity, request: Training) -> Trained | None:
+        trained = self._store.trained(home)
+        if trained is not None and not trained.diverged and not {*request.keep_at} <= {*trained.kept}:
+            return None  # What it kept is gone, or a search that was added wants more.
+        return trained
+
+    def _trained(
+        self, asked: Asked, count: int, known: Mapping[tuple[int, int], Trained]
+    ) -> dict[tuple[int, int], Trained]:
+        missing = [(seed, place) for seed in asked for place in range(count) if (seed, place) not in known]
+        if not missing:
+            return {}
         began = time.monotonic()
-        runs = {seed: self._run(seed, request, session.tell) for seed, request in requests.items()}
-        # Every seed has its place, whether it still has to be trained or not.
-        session.train([None if seed is None else runs.get(seed) for seed in self.slots])
-        share = (time.monotonic() - began) / len(runs)
-        return {seed: self._finish(seed, run, before.get(seed), share) for seed, run in runs.items()}
+        with naming(self._store.folder / "tensorboard" / self._task.plan):
+            runs = {(seed, place): self._run(seed, asked[seed][place]) for seed, place in missing}
+            # Every seed and request has its place, whether it still has to be trained or not.
+            places = [(seed, place) for seed in self._task.slots for place in range(count)]
+            self._train([None if seed is None else runs.get((seed, place)) for seed, place in places])
+            share = (time.monotonic() - began) / len(runs)
+            record, before = self._recorder.record, self._before
+            return {(seed, at): record(seed, run, before.get(seed), share) for (seed, at), run in runs.items()}
 
-    def _run(self, seed: int, request: Training, tell: Callable[[], None] | None) -> Run:
-        experiment, store, level = self.experiment, self.store, request.level
-        progress_file = store.work(self.search, seed) / "progress"
+    def _run(self, seed: int, request: Training) -> Run:
+        experiment, store = self._experiment, self._store
+        identity = self._recorder.identity(seed, request)
+        assert identity.search == self._home(identity.search, seed, request).search, "the dense runs are finished first"
         setting = Setting(
             experiment.make_model,
             seed,
             experiment.total_timesteps,
             experiment.boundaries,
             experiment.warmup,
-            partial(_callbacks, experiment, progress_file, level, tell),
-            partial(self._log, seed),
-            partial(store.save_checkpoint, self.search, seed, level),
+            partial(_callbacks, experiment, store.work(identity, "progress"), self._tell),
+            partial(_log, store.tensorboard(identity)),
+            partial(store.save_checkpoint, identity),
         )
-        return Run(setting, request, store.checkpoint(self.search, seed, level))
-
-    def _finish(self, seed: int, run: Run, before: Mask | None, share: float) -> Trained:
-        """Evaluates a trained level and writes it down; `share` is the training's seconds."""
-        began = time.monotonic()
-        experiment, store, model, request = self.experiment, self.store, run.model, run.request
-        level = request.level
-        trained = run.finish()
-        model.logger.close()
-        episodes = play(model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed)
-        ticket = ticket_of(request, trained)
-        path = ""
-        if not isinstance(experiment.searches.get(self.search), Spoiled):
-            path = str(ticket.save(store.ticket_path(self.search, seed, level)).relative_to(store.folder))
-        shared: dict[str, Any] = {"search": self.search, "seed": seed, "level": level}
-        moved = 0.0 if before is None else trained.mask.kept_distance(before)
-        seconds = round(share + time.monotonic() - began, 3)
-        found: list[Any] = [
-            rows.LevelRow(
-                **shared,
-                density=trained.mask.density,
-                mean_return=float(episodes.returns.mean()),
-                timesteps=trained.timesteps,
-                start=request.start.timesteps if request.start else 0,
-                mask_distance=moved,
-                diverged=trained.diverged,
-                collapsed=" ".join(ticket.provenance.get("collapsed", ())),
-                ticket=path,
-            ),
-            rows.TimingRow(**shared, seconds=seconds, host=platform.node()),
-            *_detail_rows(shared, trained, episodes),
-        ]
-        self._show(seed, model, trained, float(episodes.returns.mean()), moved, level)
-        store.finish_level(self.search, seed, level, trained, found)
-        env = model.get_env()
-        if env is not None:
-            env.close()
-        return trained
-
-    def _log(self, seed: int, model: BaseAlgorithm, level: int) -> None:
-        model.set_logger(configure(str(self.store.tensorboard(self.search, seed, level)), ["tensorboard"]))
-
-    def _show(
-        self, seed: int, model: BaseAlgorithm, trained: Trained, mean_return: float, moved: float, level: int
-    ) -> None:
-        weights = {name: trained.end.policy[name].numpy() for name in trained.mask}
-        write_level(
-            self.store.tensorboard(self.search, seed, level),
-            step=model.num_timesteps,
-            density=trained.mask.density,
-            mask_distance=moved,
-            eval_return=mean_return,
-            masks={name: kept.numpy() for name, kept in trained.mask.items()},
-            weights=weights,
-        )
+        return Run(setting, request, store.checkpoint(identity))
 
 
-def _detail_rows(shared: dict[str, Any], trained: Trained, episodes: Episodes) -> list[Any]:
-    """Rows of a level's episodes, layers, learning curve and early-bird distances."""
-    density = trained.mask.density
-    pairs = zip(episodes.returns.tolist(), episodes.lengths.tolist(), strict=True)
-    found: list[Any] = [
-        rows.EpisodeRow(**shared, density=density, episode=i, episode_return=r, length=n)
-        for i, (r, n) in enumerate(pairs)
-    ]
-    layers = enumerate(trained.mask.layers.items())
-    found += [rows.LayerRow(**shared, position=i, layer=name, kept=c.kept, total=c.total) for i, (name, c) in layers]
-    found += [
-        rows.CurveRow(**shared, timesteps=p.timesteps, mean_return=p.mean_return, episodes=p.episodes)
-        for p in trained.curve
-    ]
-    found += [rows.DistanceRow(shared["search"], shared["seed"], *sighting) for sighting in trained.sightings]
-    return found
+def _log(folder: Path, model: BaseAlgorithm, request: Training) -> None:
+    model.set_logger(configure(str(folder), ["tensorboard"]))
 
 
-def _callbacks(
-    experiment: Experiment, progress_file: Path, level: int, tell: Callable[[], None] | None
-) -> BaseCallback:
-    callbacks: list[BaseCallback] = [_Tell(progress_file, level, experiment.total_timesteps, tell)]
+def _callbacks(experiment: Experiment, progress_file: Path, tell: Callable[[], None] | None) -> BaseCallback:
+    callbacks: list[BaseCallback] = [_Tell(progress_file, experiment.total_timesteps, tell)]
     if experiment.callback is not None:
         callbacks.append(experiment.callback())
     return CallbackList(callbacks)
 
 
 class _Tell(BaseCallback):
-    """Writes about once a second how far the level is, for the progress bar."""
+    """Writes about once a second how far the training is, for the progress bar."""
 
-    def __init__(self, path: Path, level: int, total: int, tell: Callable[[], None] | None) -> None:
+    def __init__(self, path: Path, total: int, tell: Callable[[], None] | None) -> None:
         super().__init__()
-        self._path, self._level, self._total, self._tell = path, level, total, tell
+        self._path, self._total, self._tell = path, total, tell
         self._last = 0.0
 
     def _on_rollout_start(self) -> None:
@@ -237,7 +208,7 @@ class _Tell(BaseCallback):
             self._last = time.monotonic()
             with suppress(OSError):  # A full disk is told where it loses something.
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(f"{self._level} {min(1.0, self.num_timesteps / self._total):.6f}\n")
+                self._path.write_text(f"{min(1.0, self.num_timesteps / self._total):.6f}\n")
             if self._tell is not None:
                 self._tell()
 
@@ -254,12 +225,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def ordered(experiment: Experiment, store: Store, complete: Container[int]) -> list[Task]:
-    """All tasks of the seeds that are not complete, group after group, and in each those that others need first."""
-    names = [DENSE, *(n for n, p in experiment.searches.items() if isinstance(p, IMP))]
-    names += [name for name, plan in experiment.searches.items() if isinstance(plan, Spoiled)]
-    left = [group for group in experiment.groups if any(seed not in complete for seed in group)]
-    groups = [tuple(None if seed in complete else seed for seed in group) for group in left]
-    return [Task(experiment, store, name, slots) for slots in groups for name in names]

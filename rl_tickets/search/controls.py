@@ -56,7 +56,8 @@ class Control(Plan):
                 continue
             assert request.start is not None
             ticket = self.make(request.ticket, setup.make_model, seed=setup.seed)
-            yield dataclasses.replace(request, ticket=ticket, start=request.start.with_policy(ticket.weights), keep_at=())
+            start = request.start.with_policy(ticket.weights)
+            yield dataclasses.replace(request, ticket=ticket, start=start, keep_at=())
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -140,8 +140,8 @@ class IMP(Plan):
         rollout = rollout_steps(model)
         if -(-self.rewind.at // rollout) * rollout >= setup.total_timesteps:
             raise ValueError(
-                f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that starts "
-                f"within the budget of {setup.total_timesteps}; choose an earlier one"
+                f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
+                f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
         total, layers = (mask := Mask.dense(model, setup.prunable)).total, len(mask)
         for density in self._densities(setup):

@@ -100,10 +100,10 @@ class Plan(ABC):
         """Names of all trainings that it yields, without the shared dense run; it must yield these and no others."""
         return tuple(Name(level) for level in range(1, len(setup.densities)))
 
-    def check(self, setup: Setup) -> None:
+    def check(self, setup: Setup) -> None:  # noqa: B027
         """Raises ValueError at once for settings that would fail only later."""
 
-    def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:
+    def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:  # noqa: B027
         """Raises ValueError at once for what would fail only after a level or more of this agent."""
 
     def on_grid(self, grid: Sequence[int]) -> Plan:
@@ -111,7 +111,7 @@ class Plan(ABC):
         return self
 
     def scaled(self, ratio: float, rollout: int) -> Plan:
-        """The same for a budget that is `ratio` times as large; rewind points fall on whole rollouts of so many steps."""
+        """The same for a budget `ratio` times as large; rewind points fall on whole rollouts of so many steps."""
         return self
 
     def settings(self) -> identity.Plain:

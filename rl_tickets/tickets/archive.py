@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import uuid
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: one sentence that names the file; what stood there before is untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes on two machines may have one number.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:

@@ -12,8 +12,8 @@ from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.scopes import Scope
-from rl_tickets.training.during import During, Observer
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
+from rl_tickets.training.during import During, Observer
 
 
 class Sighting(NamedTuple):

@@ -77,7 +77,7 @@ class Training:
             raise ValueError(f"a variant cannot be called {self.variant!r}: use letters, digits, - and _")
         tables = [each.table for each in self.during]
         if twice := sorted({table for table in tables if tables.count(table) > 1}):
-            raise ValueError(f"two observers of one training write the table {twice[0]!r}; give one a `table` of its own")
+            raise ValueError(f"two observers of one training write the table {twice[0]!r}; give one another `table`")
 
     @property
     def name(self) -> Name:

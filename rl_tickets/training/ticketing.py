@@ -41,7 +41,7 @@ def make_ticket(mask: Mask, start: TrainingState, trained: Trained, rewind: Rewi
 
 
 def ticket_of(request: Training, trained: Trained) -> Ticket:
-    """The ticket a level trained, with the mask at its end; a dense level's is the full mask over what it kept first."""
+    """The ticket a level trained, with the mask at its end; a dense level's has all weights of what it kept first."""
     if request.ticket is None:
         at = request.keep_at[0] if request.keep_at else 0
         point = trained.at(at) if request.keep_at else trained.end

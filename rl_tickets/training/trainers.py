@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.utils import set_random_seed
 
+from rl_tickets.agents.holding import LeakError
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import CannotJoin, shape_of
 from rl_tickets.training.cohorts.tracing import compiler

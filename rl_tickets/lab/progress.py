@@ -1,0 +1,48 @@
+"""The progress bar of a running experiment, in levels, with the time that is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.store import Store
+
+MINUTE = 60.0
+
+
+@contextmanager
+def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None]]:
+    """Gives what is to be called now and then; a line a minute where there is no terminal."""
+    console = Console()
+    setups = [experiment.setup(seed) for seed in experiment.all_seeds]
+    total = sum(len(plan.trainings(setup)) for plan in experiment.plans.values() for setup in setups)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} of {task.total:.0f} levels"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
+        first = store.done()
+        shown = bar.add_task(experiment.name, total=total)
+        bar.update(shown, completed=round(first, 2))
+        began = last = time.monotonic()
+
+        def tell() -> None:
+            nonlocal last
+            done = store.done()
+            bar.update(shown, completed=round(done, 2))
+            if time.monotonic() - last > MINUTE and not console.is_terminal:
+                last = time.monotonic()
+                left = (total - done) * (last - began) / max(done - first, 1e-9)
+                console.print(f"{experiment.name}: {done:.1f} of {total} levels, about {left / MINUTE:.0f} min left")
+
+        yield tell
+        tell()

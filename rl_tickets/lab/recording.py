@@ -1,0 +1,120 @@
+"""Recording a training: its final policy evaluated, and everything that is known of it written down."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rl_tickets.evaluation.returns import Episodes, play
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.store import Store
+from rl_tickets.report import write_level
+from rl_tickets.report.rows import LayerRow, LevelRow, Row, Series, TimingRow
+from rl_tickets.report.rows import Run as Identity
+from rl_tickets.tickets.mask import Mask
+from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.curve import LearningCurve
+from rl_tickets.training.during import During
+from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.runs import Run
+from rl_tickets.training.ticketing import ticket_of
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes down what came of a plan's trainings.
+
+    Args:
+        experiment: what they are a part of.
+        store: where it is written.
+        plan: name of the plan.
+    """
+
+    experiment: Experiment
+    store: Store
+    plan: str
+
+    def identity(self, seed: int, request: Training) -> Identity:
+        """What a training is called in this experiment."""
+        return Identity(self.plan, seed, request.level, request.variant)
+
+    def record(self, seed: int, run: Run, before: Mask | None, seconds: float) -> Trained:
+        """Evaluates a trained level and writes it down.
+
+        Args:
+            seed: the training seed.
+            run: that has just been trained; its environments are closed.
+            before: the mask of the seed's training before, None where this is the first.
+            seconds: that the training took.
+        """
+        began = time.monotonic()
+        experiment, request, model = self.experiment, run.request, run.model
+        identity = self.identity(seed, request)
+        trained = run.finish()
+        model.logger.close()
+        episodes = play(model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed)
+        ticket = ticket_of(request, trained)
+        moved = 0.0
+        if request.level > 0:
+            moved = trained.mask.kept_distance(before or Mask.full(trained.mask))
+        level = self._level_row(identity, request, trained, ticket, episodes, moved)
+        timing = TimingRow(identity, round(seconds + time.monotonic() - began, 3), platform.node())
+        self._show(identity, run, trained, level)
+        rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), _returns(identity, episodes)]
+        rows += [_series(identity, each, trained) for each in (LearningCurve(), *request.during)]
+        self.store.finish(identity, trained, rows, keep=self._keeps(seed, request))
+        if (env := model.get_env()) is not None:
+            env.close()
+        return trained
+
+    def _level_row(
+        self, run: Identity, request: Training, trained: Trained, ticket: Ticket, episodes: Episodes, moved: float
+    ) -> LevelRow:
+        path = ""
+        if self.experiment.plans[self.plan].keeps_tickets:
+            path = str(ticket.save(self.store.ticket(run)).relative_to(self.store.folder))
+        return LevelRow(
+            run=run,
+            density=trained.mask.density,
+            mean_return=float(episodes.returns.mean()),
+            timesteps=trained.timesteps,
+            start=request.begins_at(),
+            mask_distance=moved,
+            diverged=trained.diverged,
+            problem=trained.problem,
+            collapsed=" ".join(ticket.provenance.get("collapsed", ())),
+            ticket=path,
+        )
+
+    def _keeps(self, seed: int, request: Training) -> bool:
+        if self.experiment.keep != "last":
+            return self.experiment.keep == "all"
+        setup = self.experiment.setup(seed)
+        return request.level == max(name.level for name in self.experiment.plans[self.plan].trainings(setup))
+
+    def _show(self, identity: Identity, run: Run, trained: Trained, level: LevelRow) -> None:
+        write_level(
+            self.store.tensorboard(identity),
+            step=run.model.num_timesteps,
+            density=level.density,
+            mask_distance=level.mask_distance,
+            eval_return=level.mean_return,
+            masks={name: kept.numpy() for name, kept in trained.mask.items()},
+            weights={name: trained.end.policy[name].numpy() for name in trained.mask},
+        )
+
+
+def _counts(mask: Mask) -> dict[str, tuple[int, int]]:
+    return {name: (count.kept, count.total) for name, count in mask.layers.items()}
+
+
+def _returns(run: Identity, episodes: Episodes) -> Series:
+    return Series("returns", run, {"returns": episodes.returns.tolist(), "lengths": episodes.lengths.tolist()})
+
+
+def _series(run: Identity, during: During, trained: Trained) -> Series:
+    rows: Any = trained.observed[during.table]
+    columns: Any = zip(*rows, strict=True) if rows else ((),) * len(during.columns)
+    return Series(during.table, run, dict(zip(during.columns, map(list, columns), strict=True)))
