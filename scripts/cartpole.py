@@ -41,10 +41,10 @@ experiment = rt.Experiment(
         "imp_late": rt.IMP(criterion=rt.magnitude, rewind=rt.Rewind(at=5_120)),
         "imp_exact": rt.IMP(criterion=rt.magnitude, rewind=rt.Rewind.exact(at=5_120)),
         "early_bird": rt.IMP(criterion=rt.magnitude, early_bird=rt.EarlyBird(every=2_560)),
-        "random_reinit": rt.Spoiled(rt.random_reinit),
-        "permuted_weights": rt.Spoiled(rt.permuted_weights),
-        "permuted_mask": rt.Spoiled(rt.permuted_mask),
-        "random_mask": rt.Spoiled(rt.random_mask),
+        "random_reinit": rt.Control(rt.random_reinit),
+        "permuted_weights": rt.Control(rt.permuted_weights),
+        "permuted_mask": rt.Control(rt.permuted_mask),
+        "random_mask": rt.Control(rt.random_mask),
     },
 )
 

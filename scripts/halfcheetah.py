@@ -44,7 +44,7 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "imp_late": rt.IMP(rewind=rt.Rewind(at=50_176)),
-        "random_reinit": rt.Spoiled(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit),
     },
     episodes=20,
     segment=40_000,

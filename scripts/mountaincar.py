@@ -41,7 +41,7 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "imp_late": rt.IMP(rewind=rt.Rewind(at=6_000)),
-        "random_reinit": rt.Spoiled(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit),
     },
     segment=30_000,
 )

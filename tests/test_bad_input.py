@@ -51,7 +51,7 @@ experiment = rt.Experiment(
     total_timesteps=960,
     densities=(1.0, 0.5, 0.2),
     seeds=2,
-    searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Spoiled(rt.random_reinit)},
+    searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
     episodes=3,
     segment=384,
 )

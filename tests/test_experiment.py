@@ -17,7 +17,7 @@ from rl_tickets.search.imp import name_of
 SEARCHES = {
     "imp": rt.IMP(),
     "late": rt.IMP(rewind=rt.Rewind(at=2_000), densities=(1.0, 0.1)),
-    "reinit_late": rt.Spoiled(rt.random_reinit, of="late"),
+    "reinit_late": rt.Control(rt.random_reinit, of="late"),
     "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=500, after=1_000)),
 }
 experiment = partial(
@@ -61,9 +61,9 @@ experiment = partial(
             "rewind point 10000 is beyond the budget of 10000",
         ),
         ({"searches": {"imp": rt.IMP(densities=(1.0, 2.0))}}, "density must be"),
-        ({"searches": {"x": rt.Spoiled(rt.random_reinit)}}, "control 'x' spoils 'imp', which is no IMP search here"),
+        ({"searches": {"x": rt.Control(rt.random_reinit)}}, "control 'x' spoils 'imp', which is no IMP search here"),
         (
-            {"searches": {**SEARCHES, "x": rt.Spoiled(rt.random_mask, of="reinit_late")}},
+            {"searches": {**SEARCHES, "x": rt.Control(rt.random_mask, of="reinit_late")}},
             "no IMP search here; choose from: imp, late, early_bird",
         ),
         (

@@ -26,8 +26,8 @@ ALL = replace(
     PPO_EXPERIMENT,
     searches={
         **PPO_EXPERIMENT.searches,
-        "random_mask": rt.Spoiled(rt.random_mask),
-        "permuted_mask": rt.Spoiled(rt.permuted_mask, of="late"),
+        "random_mask": rt.Control(rt.random_mask),
+        "permuted_mask": rt.Control(rt.permuted_mask, of="late"),
     },
 )
 
@@ -240,7 +240,7 @@ def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path
     wild = replace(
         ALL,
         make_model=partial(make_ppo, learning_rate=1e30),
-        searches={"imp": rt.IMP(), "late": rt.IMP(rewind=rt.Rewind(at=64)), "reinit": rt.Spoiled(rt.random_reinit)},
+        searches={"imp": rt.IMP(), "late": rt.IMP(rewind=rt.Rewind(at=64)), "reinit": rt.Control(rt.random_reinit)},
         seeds=1,
     )
     rt.run(wild, jobs=1, out=tmp_path)

@@ -51,7 +51,7 @@ PPO_EXPERIMENT = rt.Experiment(
     searches={
         "imp": rt.IMP(criterion=rt.lamp),
         "late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=64)),
-        "random_reinit": rt.Spoiled(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit),
         "early_bird": rt.IMP(criterion=rt.lamp, early_bird=rt.EarlyBird(every=32, window=1, threshold=0.9)),
     },
     episodes=3,
@@ -63,7 +63,7 @@ DQN_EXPERIMENT = replace(
     make_model=make_dqn,
     searches={
         "late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=60)),
-        "permuted": rt.Spoiled(rt.permuted_weights, of="late"),
+        "permuted": rt.Control(rt.permuted_weights, of="late"),
     },
     segment=50,
     warmup=20,

@@ -77,8 +77,8 @@ def _search(steps: int) -> Iterator[Row]:
         seeds=8,
         searches={
             "imp": rt.IMP(),
-            "random_reinit": rt.Spoiled(rt.random_reinit),
-            "permuted_mask": rt.Spoiled(rt.permuted_mask),
+            "random_reinit": rt.Control(rt.random_reinit),
+            "permuted_mask": rt.Control(rt.permuted_mask),
         },
         episodes=20,
     )
