@@ -23,17 +23,20 @@ def write_report(folder: Path) -> Summary:
     """
     results = Results.read(folder)
     summary = Summary.of(results)
-    densities = {(row.search, row.level): row.density for row in results.levels}
-    plots = {"Return against density": ("return_vs_density.png", return_against_density(summary))}
-    if results.curves:
-        plots["Learning curves"] = ("learning_curves.png", learning_curves(results.curves, densities))
-    if any(row.level > 0 for row in results.layers):
-        plots["Density of each layer"] = ("layer_density.png", layer_densities(results.layers))
-    if results.distances:
-        plots["Early-bird mask distances"] = ("early_bird.png", distance_matrix(results.distances))
-    for name, figure in plots.values():
-        save(figure, folder / name)
-    text = markdown(summary, [(caption, name) for caption, (name, _) in plots.items()])
+    densities = {(row.run.label, row.run.level): row.density for row in results.levels}
+    names = results.searches.first_controls_last
+    plots = {
+        "return_vs_density.png": ("Return against density", return_against_density(summary)),
+        "learning_curves.png": ("Learning curves", learning_curves(results.curves, names, densities)),
+        "layer_density.png": ("Density of each layer", layer_densities(results.layers, names)),
+        "early_bird.png": ("Early-bird mask distances", distance_matrix(results.distances, names)),
+    }
+    for name, (_, figure) in plots.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)  # of an older report
+        else:
+            save(figure, folder / name)
+    text = markdown(summary, [(caption, name) for name, (caption, figure) in plots.items() if figure is not None])
     write_whole(folder / "report.md", text.encode())
     write_summary(folder / "tensorboard" / "summary", results.levels)
     return summary

@@ -7,58 +7,76 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import looks as style
+from . import looks
 from .looks import DENSE_LOOK
-from .results import DENSE
-from .rows import CurveRow
+from .rows import Series
+from .searches import DENSE
 from .wording import plain
 
 SHOWN_LEVELS = 5
 GRID = 40
+Curve = NDArray[np.float64]
+"""Environment steps and mean returns, shape (2, stretches)."""
 
 
-def learning_curves(rows: Sequence[CurveRow], densities: Mapping[tuple[str, int], float] | None = None) -> Figure:
+def learning_curves(
+    rows: Sequence[Series], names: Sequence[str], densities: Mapping[tuple[str, int], float] | None = None
+) -> Figure | None:
     """Training return over environment steps, mean of the seeds: a panel per search, sparser levels lighter.
 
-    `densities` says which density a search has at a level, for the legend; without it, levels are counted.
+    None where no run has two stretches to draw a line between.
+
+    Args:
+        rows: the table "curves".
+        names: searches in their order.
+        densities: which density a search has at a level, for the legend; without it, levels are counted.
     """
-    rows = [row for row in rows if math.isfinite(row.mean_return)]
-    found = {(row.search, row.level) for row in rows}
-    names = style.ordered({search for search, level in found if search != DENSE and level > 0}) or [DENSE]
-    figure, panels = style.panels(names, "environment steps", "training return (mean of the seeds)")
+    curves = _curves(rows)
+    if not curves:
+        return None
+    shown = [name for name in names if any(search == name and level > 0 for search, level in curves)] or [DENSE]
+    figure, panels = looks.panels(shown, "environment steps", "training return (mean of the seeds)")
     chosen = {
         (name, level)
-        for name in names
-        for level in style.few(sorted(level for search, level in found if search == name and level > 0), SHOWN_LEVELS)
+        for name in shown
+        for level in looks.few(sorted(level for search, level in curves if search == name and level > 0), SHOWN_LEVELS)
     }
     shades = _shades(chosen, densities)
     labelled: dict[str, tuple[float, str]] = {}
-    for name, axes in zip(names, panels, strict=True):
-        axes.plot(*_mean_curve(rows, DENSE, 0), color=DENSE_LOOK.colour, linewidth=1.6, label=_DENSE_LABEL)
+    for name, axes in zip(shown, panels, strict=True):
+        axes.plot(*_mean_curve(curves.get((DENSE, 0), [])), color=DENSE_LOOK.colour, linewidth=1.6, label=_DENSE_LABEL)
         for search, level in sorted(chosen):
             if search == name:
                 place, label = shades[search, level]
-                colour = style.ramp()(place)
-                axes.plot(*_mean_curve(rows, search, level), color=colour, linewidth=1.6)
+                axes.plot(*_mean_curve(curves[search, level]), color=looks.ramp()(place), linewidth=1.6)
                 labelled[label] = (place, label)
-        style.thousands(axes)
+        looks.thousands(axes)
     for place, label in sorted(labelled.values()):
-        panels[0].plot([], [], color=style.ramp()(place), linewidth=2.2, label=label)
-    style.title(figure, "Learning curves")
-    style.legend(figure, panels[0], "density" if densities is not None else "level")
+        panels[0].plot([], [], color=looks.ramp()(place), linewidth=2.2, label=label)
+    looks.title(figure, "Learning curves")
+    looks.legend(figure, panels[0], "density" if densities is not None else "level")
     return figure
 
 
 _DENSE_LABEL = "1 (dense)"
 
 
-def _mean_curve(rows: Sequence[CurveRow], search: str, level: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean over the seeds, each interpolated to the same steps: stretches of different seeds end at different ones."""
-    seeds: dict[int, list[tuple[int, float]]] = {}
+def _curves(rows: Sequence[Series]) -> dict[tuple[str, int], list[Curve]]:
+    """Search and level -> the curve of each seed that has two stretches with a finite return."""
+    found: dict[tuple[str, int], list[Curve]] = {}
     for row in rows:
-        if (row.search, row.level) == (search, level):
-            seeds.setdefault(row.seed, []).append((row.timesteps, row.mean_return))
-    curves = [np.array(sorted(points), dtype=np.float64).T for points in seeds.values()]
+        steps, sums, episodes = (
+            np.asarray(row.columns[name], dtype=np.float64) for name in ("timesteps", "total_return", "episodes")
+        )
+        curve = np.stack([steps, sums / episodes])
+        curve = curve[:, np.isfinite(curve[1])]
+        if curve.shape[1] > 1:
+            found.setdefault((row.run.label, row.run.level), []).append(curve)
+    return found
+
+
+def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over the seeds, each interpolated to the same steps: stretches of different seeds end at different ones."""
     if not curves:
         return np.empty(0), np.empty(0)
     grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), GRID)

@@ -3,8 +3,6 @@
 from .summary import SearchSummary, Summary
 from .wording import counted, listed, number, plain, sparsity
 
-SPOKEN = {"imp": "IMP (imp)", "early_bird": "Early-bird (early_bird)"}
-
 
 def headline(summary: Summary) -> str:
     """What was found, said no more strongly than the seeds allow."""
@@ -14,7 +12,7 @@ def headline(summary: Summary) -> str:
     if not searches:
         seeds = counted(len(dense.scores), "seed")
         return f"Only dense agents were trained: they return {number(dense.returned)} over {seeds}."
-    first = next((search for search in searches if search.name == "imp"), searches[0])
+    first = next((search for search in searches if search.described.control_of is None), searches[0])
     others = [search for search in searches if search is not first]
     tested = [level.comparison for level in first.levels if level.comparison is not None]
     if not tested or not tested[0].enough:
@@ -72,4 +70,5 @@ def _returns(summary: Summary) -> str:
 
 
 def _spoken(search: SearchSummary) -> str:
-    return SPOKEN.get(search.name, search.name)
+    plan = search.described.plan
+    return f"{plan} ({search.name})" if plan else search.name

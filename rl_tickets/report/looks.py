@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from PIL import Image
 
 from rl_tickets.tickets.archive import write_whole
 
@@ -20,6 +21,7 @@ from .wording import plain
 
 INK, MUTED, GRID, PAPER = "#1f2430", "#5c6370", "#e6e8ec", "#ffffff"
 DPI = 150
+COLOURS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,31 +37,14 @@ class Look:
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 GREY, WINE = "#4D4D4D", "#882255"
 DENSE_LOOK = Look(INK, "")
-LOOKS = {
-    "imp": Look(BLUE, "o"),
-    "imp_late": Look(SKY, "s"),
-    "imp_exact": Look(GREY, "p", ":"),
-    "random_reinit": Look(ORANGE, "D"),
-    "permuted_mask": Look(AMBER, "v"),
-    "early_bird": Look(GREEN, "^"),
-    "random_mask": Look(PURPLE, "X"),
-    "permuted_weights": Look(WINE, "P"),
-}
+LOOKS = tuple(map(Look, (BLUE, SKY, GREY, GREEN, ORANGE, WINE, AMBER, PURPLE), "osp^DPvX"))
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each search: its own where it is well known, else the next that no other search here has."""
-    taken = {LOOKS[name] for name in names if name in LOOKS}
-    free = itertools.chain(
-        (look for look in LOOKS.values() if look not in taken),
-        (Look(look.colour, look.marker, line) for line in itertools.cycle(("--", ":")) for look in LOOKS.values()),
-    )
-    return {name: LOOKS[name] if name in LOOKS else next(free) for name in names}
-
-
-def ordered(names: Iterable[str]) -> list[str]:
-    """Searches in the order of `LOOKS`, the ones we do not know behind them by name."""
-    return sorted(names, key=lambda name: ([*LOOKS, name].index(name), name))
+    """A look for each search by its place among the names, so that it has the same one in every plot of a report."""
+    lines = itertools.chain(("-", "--"), itertools.repeat(":"))
+    every = (dataclasses.replace(look, line=line) for line in lines for look in LOOKS)
+    return dict(zip(names, every, strict=False))
 
 
 def sheet(width: float, height: float) -> Figure:
@@ -166,7 +151,15 @@ def short(steps: float) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as PNG: whole or not at all, and the same bytes for the same data."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    """The figure as PNG: whole or not at all, and the same bytes for the same data.
+
+    The palette covers all colours of the figure evenly: one by how much is drawn in each leaves bands in a colour bar.
+    """
+    drawn, image = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+    with Image.open(drawn) as full:
+        drawing = full.convert("RGB")
+    drawing.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE).save(
+        image, format="png", optimize=True
+    )
     write_whole(path, image.getvalue())

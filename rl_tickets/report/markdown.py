@@ -1,10 +1,14 @@
 """report.md: the verdict, the numbers behind it, the plots, and the command that made them."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from .headline import headline
 from .summary import LevelSummary, Summary
-from .wording import counted, listed, number, plain, ratio, signed, spanned, sparsity
+from .wording import counted, listed, number, plain, ratio, shortened, signed, spanned, sparsity
+
+LONGEST_PROBLEM = 160
+"""Characters of an error: what follows are often the numbers of one run, which tell nothing and differ everywhere."""
 
 COLUMNS = (
     "search",
@@ -23,11 +27,12 @@ COLUMNS = (
 def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
     parts = [f"# {summary.name}", f"**{headline(summary)}**", _table(summary), _legend(summary)]
-    described = [f"- `{search.name}`: {search.description}" for search in summary.searches if search.description]
+    described = [
+        f"- `{search.name}`: {search.described.settings}" for search in summary.searches if search.described.settings
+    ]
     if described:
         parts.append("\n".join(["Searches:", "", *described]))
-    if summary.savings is not None:
-        parts.append(summary.savings.sentence)
+    parts += [savings.sentence for savings in summary.savings]
     if notes(summary):
         parts.append("\n".join(["Notes:", "", *(f"- {note}" for note in notes(summary))]))
     parts += [f"![{caption}]({file})" for caption, file in plots]
@@ -66,7 +71,20 @@ def notes(summary: Summary) -> list[str]:
         if level.collapsed:
             layers = [f"`{layer}` in {counted(runs, 'run')}" for layer, runs in level.collapsed.items()]
             found.append(f"{where}: pruning would have taken the last weight of {listed(layers)}.")
-    return found
+    return [*found, *_problems(summary)]
+
+
+def _problems(summary: Summary) -> list[str]:
+    """What trainings raised once weights were no longer finite: each said once, with the runs that said it."""
+    said: dict[str, list[str]] = {}
+    for level in summary.levels:
+        short: Counter[str] = Counter()
+        for problem, runs in level.problems.items():
+            short[shortened(problem, LONGEST_PROBLEM)] += runs
+        for problem, runs in short.items():
+            where = f"`{level.search}` at density {plain(level.density)} ({counted(runs, 'run')})"
+            said.setdefault(problem, []).append(where)
+    return [f"Training ended with `{problem}` in {listed(where)}." for problem, where in said.items()]
 
 
 def _table(summary: Summary) -> str:

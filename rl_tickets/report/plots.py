@@ -8,22 +8,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import looks as style
+from . import looks
 from .curves import learning_curves
 from .looks import DENSE_LOOK, GRID, INK, MUTED, Look, save
-from .results import DENSE
-from .rows import DistanceRow, LayerRow
+from .rows import LayerRow, Series
 from .summary import LevelSummary, SearchSummary, Summary
 from .wording import counted, plain
 
 __all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]
+STEPS = ("step", "other_step")
 
 
-def return_against_density(summary: Summary) -> Figure:
-    """IQM return over density, a line per search with its interval; a ring marks the sparsest match."""
-    figure = style.sheet(9.2, 4.6)
+def return_against_density(summary: Summary) -> Figure | None:
+    """IQM return over density, a line per search with its interval; a ring marks the sparsest match.
+
+    None where dense is all there is.
+    """
+    if not summary.searches:
+        return None
+    figure = looks.sheet(9.2, 4.6)
     axes = figure.subplots()
-    style.quiet(axes)
+    looks.quiet(axes)
     dense = summary.dense
     axes.axhline(dense.returned, color=DENSE_LOOK.colour, linewidth=1.4, label="dense", zorder=2)
     if dense.returned_interval is not None:
@@ -33,7 +38,9 @@ def return_against_density(summary: Summary) -> Figure:
         axes.axhline(summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy")
     names = [search.name for search in summary.searches]
     marked = False
-    for search, look in zip(summary.searches, style.looks(names).values(), strict=True):
+    drawn = looks.looks(summary.colours)
+    for search in summary.searches:
+        look = drawn[search.name]
         _search_line(axes, dense, search, look, 5 - names.index(search.name) / len(names))
         level = search.sparsest_level
         if level is not None:
@@ -41,12 +48,12 @@ def return_against_density(summary: Summary) -> Figure:
             marked = True
     if marked:
         axes.plot([], [], "o", mfc="none", mec=MUTED, ms=11, mew=1.6, label="sparsest match")
-    style.density_axis(axes, _longest(summary))
+    looks.density_axis(axes, _longest(summary))
     axes.set_xlabel("density: fraction of prunable weights kept", color=INK)
     axes.set_ylabel("return" + _footing(len(dense.scores)), color=INK)
     axes.margins(y=0.08)
-    style.title(figure, f"{summary.name}: return against density")
-    style.legend(figure, axes)
+    looks.title(figure, f"{summary.name}: return against density")
+    looks.legend(figure, axes)
     return figure
 
 
@@ -88,31 +95,40 @@ def _footing(seeds: int) -> str:
     return f" (IQM of {seeds} seeds, 95 % interval)" if seeds > 1 else " (one seed)"
 
 
-def layer_densities(rows: Sequence[LayerRow]) -> Figure:
-    """Density of each layer over the levels, mean of the seeds: where each search takes the weights from."""
-    kept: dict[tuple[str, str, int], list[int]] = {}
-    for row in rows:
-        for layer in (row.layer, ""):
-            pair = kept.setdefault((row.search, layer, row.level), [0, 0])
-            pair[0] += row.kept
-            pair[1] += row.total
-    density = {key: part / whole for key, (part, whole) in kept.items() if part}
-    names = style.ordered({search for search, _, level in density if search != DENSE and level > 0})
-    names = names or [DENSE]
-    places = {row.layer: row.position for row in rows}
-    layers = sorted(places, key=lambda layer: (places[layer], layer))
-    figure, panels = style.panels(names, "level", "density (log scale)")
-    for name, axes in zip(names, panels, strict=True):
+def layer_densities(rows: Sequence[LayerRow], names: Sequence[str]) -> Figure | None:
+    """Density of each layer over the levels, mean of the seeds: where each search takes the weights from.
+
+    None where no level was pruned; `names` are the searches in their order.
+    """
+    density = _densities(rows)
+    shown = [name for name in names if any(search == name and level > 0 for search, _, level in density)]
+    if not shown:
+        return None
+    layers = list(dict.fromkeys(layer for row in rows for layer in row.counts))
+    figure, panels = looks.panels(shown, "level", "density (log scale)")
+    for name, axes in zip(shown, panels, strict=True):
         for index, layer in enumerate(layers):
             place = index / max(1, len(layers) - 1)
-            _layer_line(axes, density, name, layer, style.ramp()(place), "osDv^P"[index % 6])
+            _layer_line(axes, density, name, layer, looks.ramp()(place), "osDv^P"[index % 6])
         _layer_line(axes, density, name, "", MUTED, "")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    densities = [value for (name, _, _), value in density.items() if name in names]
-    style.density_axis(panels[0], _halves(min(densities, default=0.5)), vertical=True)
-    style.title(figure, "Density of each layer")
-    style.legend(figure, panels[0], "layer, from the input")
+    least = min(value for (name, _, _), value in density.items() if name in shown)
+    looks.density_axis(panels[0], _halves(least), vertical=True)
+    looks.title(figure, "Density of each layer")
+    looks.legend(figure, panels[0], "layer, from the input")
     return figure
+
+
+def _densities(rows: Sequence[LayerRow]) -> dict[tuple[str, str, int], float]:
+    """Search, layer and level -> density over all seeds; layer "" is the whole network. Empty layers are left out."""
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for row in rows:
+        for name, (kept, total) in row.counts.items():
+            for layer in (name, ""):
+                pair = sums.setdefault((row.run.label, layer, row.run.level), [0, 0])
+                pair[0] += kept
+                pair[1] += total
+    return {key: part / whole for key, (part, whole) in sums.items() if part}
 
 
 def _layer_line(
@@ -145,43 +161,49 @@ def _halves(least: float) -> list[float]:
     return [place for place in places if place >= least] or [least]
 
 
-def distance_matrix(rows: Sequence[DistanceRow]) -> Figure:
-    """How far apart the masks are that early-bird drew at two steps of a run; pale means that they agree."""
-    names = style.ordered({row.search for row in rows})
-    figure = style.sheet(5.0 * len(names) + 0.6, 4.6)
-    grid = figure.subplots(1, len(names), squeeze=False)
-    chance = math.fsum(row.chance for row in rows) / len(rows)
-    top = max(row.distance for row in rows) or 1.0
-    for name, axes in zip(names, grid.flat, strict=True):
-        own = [row for row in rows if row.search == name]
-        steps = sorted({step for row in own for step in (row.step, row.other_step)})
+def distance_matrix(rows: Sequence[Series], names: Sequence[str]) -> Figure | None:
+    """How far apart the masks are that early-bird drew at two steps of a run; pale means that they agree.
+
+    None where no run drew more than two. `rows` are the table "distances", `names` the searches in their order.
+    """
+    shown = [name for name in names if any(row.run.label == name and len(row) > 1 for row in rows)]
+    if not shown:
+        return None
+    figure = looks.sheet(5.0 * len(shown) + 0.6, 4.6)
+    grid = figure.subplots(1, len(shown), squeeze=False)
+    top = max(distance for row in rows for distance in row.columns["distance"]) or 1.0
+    for name, axes in zip(shown, grid.flat, strict=True):
+        own = [row for row in rows if row.run.label == name]
+        steps = sorted({int(step) for row in own for column in STEPS for step in row.columns[column]})
         image = axes.imshow(_matrix(own, steps), cmap="YlGnBu", vmin=0, vmax=top, origin="lower")
         ticks = range(0, len(steps), math.ceil(len(steps) / 8))
-        axes.set_xticks(ticks, [style.short(steps[tick]) for tick in ticks])
-        axes.set_yticks(ticks, [style.short(steps[tick]) for tick in ticks])
-        style.quiet(axes)
+        axes.set_xticks(ticks, [looks.short(steps[tick]) for tick in ticks])
+        axes.set_yticks(ticks, [looks.short(steps[tick]) for tick in ticks])
+        looks.quiet(axes)
         axes.grid(False)
         axes.set_facecolor(GRID)
-        seeds = len({row.seed for row in own})
-        axes.set_title(f"{name}, {counted(seeds, 'seed')}", fontsize=10.5, color=INK, loc="left", fontweight="bold")
+        seeds = counted(len({row.run.seed for row in own}), "seed")
+        axes.set_title(f"{name}, {seeds}", fontsize=10.5, color=INK, loc="left", fontweight="bold")
         axes.set_xlabel("mask drawn at environment step", color=INK)
         axes.set_ylabel("against the mask at step", color=INK)
+    chances = [chance for row in rows for chance in row.columns["chance"]]
     bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.86)
-    bar.set_label(f"mask distance (chance: {plain(chance, digits=2)})", color=INK)
+    bar.set_label(f"mask distance (chance: {plain(math.fsum(chances) / len(chances), digits=2)})", color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=MUTED, labelcolor=INK, labelsize=9, length=3)
-    style.title(figure, "Early-bird: distance between masks")
+    looks.title(figure, "Early-bird: distance between masks")
     return figure
 
 
-def _matrix(rows: Sequence[DistanceRow], steps: Sequence[int]) -> np.ndarray:
-    """Mean distance over the seeds, symmetric; NaN where no seed drew both masks."""
+def _matrix(rows: Sequence[Series], steps: Sequence[int]) -> np.ndarray:
+    """Mean distance over the runs, symmetric; NaN where none drew both masks."""
     index = {step: place for place, step in enumerate(steps)}
     total, count = np.zeros((2, len(steps), len(steps)))
     for row in rows:
-        for one, other in ((row.step, row.other_step), (row.other_step, row.step)):
-            total[index[one], index[other]] += row.distance
-            count[index[one], index[other]] += 1
+        for step, other, distance in zip(*(row.columns[name] for name in (*STEPS, "distance")), strict=True):
+            for pair in ((index[int(step)], index[int(other)]), (index[int(other)], index[int(step)])):
+                total[pair] += distance
+                count[pair] += 1
     with np.errstate(invalid="ignore"):
         matrix: np.ndarray = total / count
     np.fill_diagonal(matrix, 0.0)

@@ -1,16 +1,19 @@
 """The results folder of one experiment, as read from disk."""
 
-import csv
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from .rows import FILES, CurveRow, DistanceRow, LayerRow, LevelRow, read_csv
+import numpy as np
 
-DENSE = "dense"
-Row = TypeVar("Row")
+from .rows import LayerRow, LevelRow, Run, Series
+from .searches import DENSE, Searches
+from .tables import path_of, read_layers, read_levels, read_series
+
+Row = TypeVar("Row", LevelRow, LayerRow, Series)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,39 +24,37 @@ class Results:
     name: str
     command: str
     settings: Mapping[str, Any]
+    searches: Searches
     levels: tuple[LevelRow, ...]
     layers: tuple[LayerRow, ...]
-    curves: tuple[CurveRow, ...]
-    distances: tuple[DistanceRow, ...]
+    curves: tuple[Series, ...]
+    distances: tuple[Series, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; ValueError, in one sentence, where no report can be made of it."""
         described = _describe(folder)
-        levels = _rows(LevelRow, folder)
-        path = folder / FILES[LevelRow]
-        runs = [(row.search, row.seed, row.level) for row in levels]
-        if not any(row.search == DENSE and row.level == 0 for row in levels):
+        levels = _sorted(read_levels, folder)
+        path = path_of(folder, LevelRow.table)
+        if not any(row.run.search == DENSE and row.run.level == 0 for row in levels):
             raise ValueError(
                 f"{path} has no level 0 of search {DENSE!r}, with which a report compares: "
                 "let the experiment finish at least one dense run, then make the report again."
             )
-        if len(set(runs)) < len(runs):
-            search, seed, level = next(run for run in runs if runs.count(run) > 1)
-            raise ValueError(
-                f"{path} has search {search!r}, seed {seed}, level {level} twice: "
-                "delete one of the two rows, or run the experiment again into an empty folder."
-            )
+        _demand_single(path, [row.run for row in levels])
+        _demand_returns(folder, levels, _sorted(partial(read_series, table="returns"), folder))
         settings = described.get("settings", {})
+        settings = settings if isinstance(settings, dict) else {}
         return cls(
             folder=folder,
             name=str(described.get("name", folder.name)),
             command=str(described.get("command", "")),
-            settings=settings if isinstance(settings, dict) else {},
-            levels=tuple(sorted(levels)),
-            layers=tuple(sorted(_rows(LayerRow, folder))),
-            curves=tuple(sorted(_rows(CurveRow, folder))),
-            distances=tuple(sorted(_rows(DistanceRow, folder))),
+            settings=settings,
+            searches=Searches.of(settings, [row.run for row in levels]),
+            levels=levels,
+            layers=_sorted(read_layers, folder),
+            curves=_sorted(partial(read_series, table="curves"), folder),
+            distances=_sorted(partial(read_series, table="distances"), folder),
         )
 
 
@@ -73,13 +74,37 @@ def _describe(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _rows(kind: type[Row], folder: Path) -> list[Row]:
+def _sorted(read: Callable[[Path], list[Row]], folder: Path) -> tuple[Row, ...]:
     try:
-        return read_csv(kind, folder)
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise ValueError(f"{folder / FILES[kind]} cannot be read as CSV ({error}): {_WAY_OUT}") from error
+        return tuple(sorted(read(folder), key=lambda row: row.run))
     except ValueError as error:
         raise ValueError(f"{error}: {_WAY_OUT}") from error
+
+
+def _demand_single(path: Path, runs: Sequence[Run]) -> None:
+    if len(set(runs)) < len(runs):
+        twice = next(run for run in runs if runs.count(run) > 1)
+        raise ValueError(
+            f"{path} has {twice} twice: delete one of the two rows, or run the experiment again into an empty folder."
+        )
+
+
+def _demand_returns(folder: Path, levels: Sequence[LevelRow], returns: Sequence[Series]) -> None:
+    """Each mean must be that of the returns it was taken of, to the last bit."""
+    means = {
+        each.run: float(np.mean(np.asarray(each.columns["returns"], dtype=np.float64)))
+        for each in returns
+        if "returns" in each.columns
+    }
+    for row in levels:
+        if row.run not in means:
+            raise ValueError(f"{folder} has {row.run} in levels.csv, but not its returns in returns.csv: {_WAY_OUT}")
+        mean = means[row.run]
+        if mean != row.mean_return and not np.isnan([mean, row.mean_return]).all():
+            raise ValueError(
+                f"{folder} has {row.run} with a mean return of {row.mean_return!r} in levels.csv, "
+                f"but its returns in returns.csv have the mean {mean!r}: {_WAY_OUT}"
+            )
 
 
 _WAY_OUT = "restore the file, or run the experiment again into an empty folder."

@@ -25,7 +25,7 @@ class Run(NamedTuple):
     @property
     def label(self) -> str:
         """What reports call its search: `imp`, or `imp:variant`."""
-        return f"{self.search}:{self.variant}" if self.variant else self.search
+        return label(self.search, self.variant)
 
     def __str__(self) -> str:
         variant = f", variant {self.variant!r}" if self.variant else ""
@@ -35,6 +35,11 @@ class Run(NamedTuple):
     def of(cls, cells: Cells) -> Self:
         """The run a line is about."""
         return cls(cells["search"], int(cells["seed"]), int(cells["level"]), cells["variant"])
+
+
+def label(search: str, variant: str) -> str:
+    """What reports call a search, or one of several trainings of each of its levels."""
+    return f"{search}:{variant}" if variant else search
 
 
 RUN_COLUMNS = Run._fields

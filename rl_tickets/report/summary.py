@@ -18,18 +18,20 @@ from rl_tickets.evaluation.statistics import (
     sparsest_matching,
 )
 
-from .results import DENSE, Results
+from .results import Results
 from .rows import LevelRow
 from .savings import Savings
+from .searches import DENSE, Described
 
 MARGIN = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSummary:
-    """All seeds of one search at one level."""
+    """All seeds of one search, or of one of its variants, at one level."""
 
     search: str
+    """Its label: `search`, or `search:variant`."""
     level: int
     density: float
     scores: Mapping[int, float]
@@ -52,6 +54,8 @@ class LevelSummary:
     """Runs without a finite return, scored as a random policy: without them unstable searches would gain."""
     collapsed: Mapping[str, int]
     """Layer -> runs in which pruning would have taken its last weight."""
+    problems: Mapping[str, int]
+    """What training raised once weights were no longer finite -> runs."""
 
     @property
     def verdict(self) -> str:
@@ -68,7 +72,8 @@ class SearchSummary:
     """One search from its densest level to its sparsest, dense training itself left out."""
 
     name: str
-    description: str
+    """Its label: `search`, or `search:variant`."""
+    described: Described
     levels: tuple[LevelSummary, ...]
     sparsest: float | None
     """The sparsest density that matches dense, None where none does or too few seeds were trained."""
@@ -92,8 +97,11 @@ class Summary:
     random_return: float | None
     dense: LevelSummary
     searches: tuple[SearchSummary, ...]
-    savings: Savings | None
-    """Early-bird against full IMP, where both were run."""
+    """In the experiment's order."""
+    colours: tuple[str, ...]
+    """All searches of the experiment, then their controls: the order in which plots give out colours."""
+    savings: tuple[Savings, ...]
+    """Of every search that ended a dense run of its own early."""
     problem: str
     """Why no verdict is possible, or empty."""
 
@@ -108,12 +116,10 @@ class Summary:
         settings = results.settings
         margin = float(settings.get("margin", MARGIN))
         random_return = _number(settings.get("random_return"))
-        dense_rows = [row for row in results.levels if row.search == DENSE and row.level == 0]
+        dense_rows = [row for row in results.levels if row.run.label == DENSE and row.run.level == 0]
         judge = _Judge(random_return, dense_rows, margin)
-        described = settings.get("searches")
-        names = described if isinstance(described, dict) else {}
-        ordered = dict.fromkeys([*names, *sorted({row.search for row in results.levels})])
-        searches = [_search(name, str(names.get(name, "")), results.levels, judge) for name in ordered if name != DENSE]
+        order = results.searches
+        searches = [_search(name, described, results.levels, judge) for name, described in order.described.items()]
         searches = [search for search in searches if search.levels]
         episodes = _number(settings.get("episodes"))
         return cls(
@@ -124,7 +130,8 @@ class Summary:
             random_return=random_return,
             dense=judge.level(dense_rows),
             searches=tuple(searches),
-            savings=Savings.of(results.levels, judge.anchors),
+            colours=tuple(order.first_controls_last),
+            savings=Savings.all(results.levels, order, judge.anchors),
             problem=judge.problem,
         )
 
@@ -154,8 +161,8 @@ class _Judge:
         scores = self._scores(rows)
         normal = self._normalised(scores)
         return LevelSummary(
-            search=rows[0].search,
-            level=rows[0].level,
+            search=rows[0].run.label,
+            level=rows[0].run.level,
             density=statistics.mean(row.density for row in rows),
             scores=scores,
             returned=_iqm(scores),
@@ -163,15 +170,16 @@ class _Judge:
             normalised=_iqm(normal) if self.anchors else None,
             normalised_scores=normal,
             normalised_interval=_interval(normal) if self.anchors else None,
-            comparison=self._compare(normal) if rows[0].search != DENSE else None,
+            comparison=self._against_dense(normal) if rows[0].run.search != DENSE else None,
             matches=False,
             diverged=sum(row.diverged for row in rows),
             unscored=sum(not math.isfinite(row.mean_return) for row in rows),
             collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
+            problems=dict(sorted(Counter(row.problem for row in rows if row.problem).items())),
         )
 
     def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:
-        scores = {row.seed: row.mean_return for row in sorted(rows, key=lambda row: row.seed)}
+        scores = {row.run.seed: row.mean_return for row in sorted(rows, key=lambda row: row.run)}
         instead = self.random_return
         if instead is None:
             return {seed: score for seed, score in scores.items() if math.isfinite(score)}
@@ -183,7 +191,7 @@ class _Judge:
         values = self.anchors.normalise(list(scores.values()))
         return {seed: float(value) for seed, value in zip(scores, values, strict=True)}
 
-    def _compare(self, sparse: Mapping[int, float]) -> Comparison | None:
+    def _against_dense(self, sparse: Mapping[int, float]) -> Comparison | None:
         dense = self._normalised(self.dense)
         shared = sorted(sparse.keys() & dense.keys())
         if not shared:
@@ -191,12 +199,12 @@ class _Judge:
         return compare([sparse[seed] for seed in shared], [dense[seed] for seed in shared], self.margin)
 
 
-def _search(name: str, description: str, rows: Sequence[LevelRow], judge: _Judge) -> SearchSummary:
+def _search(name: str, described: Described, rows: Sequence[LevelRow], judge: _Judge) -> SearchSummary:
     """A search's levels below dense; its own level 0, dense or stopped early, is no ticket to be tested."""
     grouped: dict[int, list[LevelRow]] = {}
     for row in rows:
-        if row.search == name and row.level > 0:
-            grouped.setdefault(row.level, []).append(row)
+        if row.run.label == name and row.run.level > 0:
+            grouped.setdefault(row.run.level, []).append(row)
     levels = sorted((judge.level(group) for group in grouped.values()), key=lambda level: -level.density)
     compared: dict[float, Comparison] = {}
     for level in levels:
@@ -208,7 +216,7 @@ def _search(name: str, description: str, rows: Sequence[LevelRow], judge: _Judge
     judged = [
         dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest) for level in levels
     ]
-    return SearchSummary(name, description, tuple(judged), sparsest)
+    return SearchSummary(name, described, tuple(judged), sparsest)
 
 
 def _iqm(scores: Mapping[int, float]) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .results import DENSE
 from .rows import LevelRow
+from .searches import DENSE
 
 PICTURE = (200, 600)
 """Least height and width, in pixels, to which the picture of a small mask is enlarged."""
@@ -48,20 +48,20 @@ def write_level(
 
 
 def write_summary(folder: Path, rows: Sequence[LevelRow]) -> None:
-    """One run per search with its levels on the x axis, means over the seeds; replaces an older summary.
+    """One run per search (and variant) with its levels on the x axis, means over the seeds; replaces an older summary.
 
     Its tags stand under `by_level/`: charts under `ticket/` have environment steps on the x axis.
     Where a search has no level 0 of its own, dense stands for it.
     """
-    older = [path for path in folder.glob("*/events.out.tfevents.*") if path.is_file()]
-    dense = [row for row in rows if row.search == DENSE and row.level == 0]
-    for search in sorted({row.search for row in rows}):
-        own = [row for row in rows if row.search == search]
-        if all(row.level > 0 for row in own):
+    older = [path for path in folder.rglob("events.out.tfevents.*") if path.is_file()]
+    dense = [row for row in rows if row.run.label == DENSE and row.run.level == 0]
+    for search, variant in sorted({(row.run.search, row.run.variant) for row in rows}):
+        own = [row for row in rows if (row.run.search, row.run.variant) == (search, variant)]
+        if all(row.run.level > 0 for row in own):
             own += dense
-        with _writer(folder / search, "") as writer:
-            for level in sorted({row.level for row in own}):
-                seeds = [row for row in own if row.level == level]
+        with _writer(folder / search / variant, "") as writer:
+            for level in sorted({row.run.level for row in own}):
+                seeds = [row for row in own if row.run.level == level]
                 writer.add_scalar("by_level/density", _mean([row.density for row in seeds]), level)
                 writer.add_scalar("by_level/eval_return", _mean([row.mean_return for row in seeds]), level)
                 writer.add_scalar("by_level/mask_distance", _mean([row.mask_distance for row in seeds]), level)

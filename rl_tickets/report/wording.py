@@ -55,6 +55,16 @@ def listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
+def shortened(text: str, most: int) -> str:
+    """So many characters at most, safe inside a code span of Markdown.
+
+    >>> shortened("a sentence that goes on and on", 10)
+    'a sentence…'
+    """
+    text = text.replace("`", "'")
+    return text if len(text) <= most else text[:most].rstrip() + "…"
+
+
 def counted(count: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
