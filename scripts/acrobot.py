@@ -6,7 +6,6 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -28,7 +27,6 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "imp_late": rt.IMP(rewind=rt.Rewind(at=3_040, optimizer=False)),
-        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=3_040)),
         "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=2_400)),
         "random_reinit": rt.Control(rt.random_reinit),
         "permuted_weights": rt.Control(rt.permuted_weights),
@@ -39,4 +37,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment)
+    rt.main(experiment)

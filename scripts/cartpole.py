@@ -5,7 +5,6 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -39,7 +38,6 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(criterion=rt.magnitude),
         "imp_late": rt.IMP(criterion=rt.magnitude, rewind=rt.Rewind(at=5_120)),
-        "imp_exact": rt.IMP(criterion=rt.magnitude, rewind=rt.Rewind.exact(at=5_120)),
         "early_bird": rt.IMP(criterion=rt.magnitude, early_bird=rt.EarlyBird(every=2_560)),
         "random_reinit": rt.Control(rt.random_reinit),
         "permuted_weights": rt.Control(rt.permuted_weights),
@@ -49,4 +47,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment)
+    rt.main(experiment)

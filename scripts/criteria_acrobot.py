@@ -3,9 +3,9 @@
 from acrobot import experiment as acrobot
 from measures.criteria import by_criterion
 
-from rl_tickets.lab.command_line import main
+import rl_tickets as rt
 
 experiment = by_criterion(acrobot, "criteria_acrobot")
 
 if __name__ == "__main__":
-    main(experiment)
+    rt.main(experiment)

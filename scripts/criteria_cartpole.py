@@ -6,10 +6,9 @@ from cartpole import experiment as cartpole
 from measures.criteria import WAYS, by_criterion
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 unprotected = {"magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last=False)}
 experiment = replace(by_criterion(cartpole.scaled(30_000), "criteria_cartpole"), searches=WAYS | unprotected)
 
 if __name__ == "__main__":
-    main(experiment)
+    rt.main(experiment)

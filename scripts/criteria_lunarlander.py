@@ -3,9 +3,9 @@
 from lunarlander import experiment as lunarlander
 from measures.criteria import by_criterion
 
-from rl_tickets.lab.command_line import main
+import rl_tickets as rt
 
 experiment = by_criterion(lunarlander, "criteria_lunarlander")
 
 if __name__ == "__main__":
-    main(experiment, extra="box2d")
+    rt.main(experiment, extra="box2d")

@@ -7,7 +7,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -51,4 +50,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment, extra="mujoco")
+    rt.main(experiment, extra="mujoco")

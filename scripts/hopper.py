@@ -6,7 +6,6 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -47,4 +46,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment, extra="mujoco")
+    rt.main(experiment, extra="mujoco")

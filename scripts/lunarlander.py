@@ -5,7 +5,6 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -38,7 +37,6 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "imp_late": rt.IMP(rewind=rt.Rewind(at=10_240, optimizer=False)),
-        "imp_exact": rt.IMP(rewind=rt.Rewind.exact(at=10_240)),
         "early_bird": rt.IMP(early_bird=rt.EarlyBird(every=8_192)),
         "random_reinit": rt.Control(rt.random_reinit),
         "permuted_weights": rt.Control(rt.permuted_weights),
@@ -50,4 +48,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment, extra="box2d")
+    rt.main(experiment, extra="box2d")

@@ -8,7 +8,6 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 class SmallCNN(BaseFeaturesExtractor):
@@ -54,4 +53,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment, extra="minatar")
+    rt.main(experiment, extra="minatar")

@@ -4,7 +4,6 @@ import gymnasium as gym
 from stable_baselines3 import DQN
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import main
 
 
 def make_env() -> gym.Env:
@@ -47,4 +46,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    main(experiment)
+    rt.main(experiment)
