@@ -11,8 +11,7 @@ import pytest
 from tiny import PPO_EXPERIMENT, make_env, make_ppo
 
 import rl_tickets as rt
-from rl_tickets.lab.experiment import DENSE
-from rl_tickets.search.imp import name_of
+from rl_tickets.search.plan import DENSE, Dense
 
 SEARCHES = {
     "imp": rt.IMP(),
@@ -61,10 +60,10 @@ experiment = partial(
             "rewind point 10000 is beyond the budget of 10000",
         ),
         ({"searches": {"imp": rt.IMP(densities=(1.0, 2.0))}}, "density must be"),
-        ({"searches": {"x": rt.Control(rt.random_reinit)}}, "control 'x' spoils 'imp', which is no IMP search here"),
+        ({"searches": {"x": rt.Control(rt.random_reinit)}}, "search 'x': a control of 'imp', which is no search here"),
         (
             {"searches": {**SEARCHES, "x": rt.Control(rt.random_mask, of="reinit_late")}},
-            "no IMP search here; choose from: imp, late, early_bird",
+            "no search here; choose from: imp, late, early_bird",
         ),
         (
             {"searches": {"bird": rt.IMP(early_bird=rt.EarlyBird(every=100), densities=(1.0,))}},
@@ -77,18 +76,29 @@ def test_an_impossible_setting_is_refused_at_once(setting: dict[str, Any], sente
         experiment(**setting)
 
 
-def test_levels_are_those_a_search_trains_itself() -> None:
+def test_trainings_are_those_a_search_trains_itself() -> None:
     plan = experiment()
-    assert plan.levels(DENSE) == range(1)
-    assert plan.levels("imp") == range(1, 4)
-    assert plan.levels("late") == plan.levels("reinit_late") == range(1, 2)
-    assert plan.levels("early_bird") == range(4), "early-bird shortens its own dense run"
+    found = {name: [n.level for n in each.trainings(plan.setup(0))] for name, each in plan.plans.items()}
+    assert found[DENSE] == [0]
+    assert found["imp"] == [1, 2, 3]
+    assert found["late"] == found["reinit_late"] == [1]
+    assert found["early_bird"] == [0, 1, 2, 3], "early-bird shortens its own dense run"
 
 
-def test_boundaries_hold_every_rewind_point_and_the_grid_of_segments() -> None:
-    assert experiment().boundaries == (0, 2_000)
-    assert experiment(segment=3_000).boundaries == (0, 2_000, 3_000, 6_000, 9_000)
-    assert experiment().rewind_points == (0, 2_000)
+def test_boundaries_are_the_grid_of_segments_whatever_is_searched() -> None:
+    assert experiment().boundaries == (0,)
+    assert experiment(segment=3_000).boundaries == (0, 3_000, 6_000, 9_000)
+    assert experiment().plans[DENSE] == Dense(keep_at=(0, 2_000))
+
+
+def test_exact_rewind_points_move_to_the_grid_and_it_is_said() -> None:
+    exact = {"exact": rt.IMP(rewind=rt.Rewind.exact(at=2_000))}
+    assert experiment(searches=exact, segment=1_000).on_grid().searches == exact
+    with pytest.warns(rt.RewindWarning, match="exact rewinding to step 2000 needs a cut .* the next one, at step 3000"):
+        moved = experiment(searches=exact, segment=3_000).on_grid().searches["exact"]
+    assert moved == rt.IMP(rewind=rt.Rewind.exact(at=3_000))
+    with pytest.raises(ValueError, match=r"the last is at step 0; choose Experiment\(segment=...\)"):
+        experiment(searches=exact).on_grid()
 
 
 def test_seeds_are_a_number_or_a_list() -> None:
@@ -96,12 +106,13 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert experiment(seeds=[7, 3]).all_seeds == (7, 3)
 
 
-def test_seeds_train_in_groups_of_nearly_equal_size() -> None:
-    assert experiment(seeds=12).groups == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11))
-    assert experiment(seeds=[5, 3, 9]).groups == ((5,), (3, 9)), "two groups at least, so that two processes can work"
-    assert experiment(seeds=1).groups == ((0,),)
+def test_a_seeds_place_depends_on_those_before_it_alone() -> None:
+    assert experiment(seeds=5).groups == ((0, 1, 2, 3, 4),)
+    assert experiment(seeds=7).groups == ((0, 1, 2, 3, 4), (5, 6, None, None, None))
+    assert experiment(seeds=10).groups == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
+    assert experiment(seeds=[5, 3, 9]).groups == ((5, 3, 9, None, None),)
     assert experiment(seeds=3, trainer=rt.Plain()).groups == ((0,), (1,), (2,))
-    assert experiment(seeds=6, trainer=rt.Cohorts(seeds=3)).groups == ((0, 1, 2), (3, 4, 5))
+    assert experiment(seeds=4, trainer=rt.Cohorts(seeds=3)).groups == ((0, 1, 2), (3, None, None))
 
 
 def test_scaling_keeps_fractions_of_the_budget() -> None:
@@ -118,7 +129,7 @@ def test_scaling_keeps_fractions_of_the_budget() -> None:
     assert isinstance(in_rollouts, rt.IMP)
     assert in_rollouts.rewind.at == 256, "as training would round it up"
     tiny = experiment().scaled(1)
-    assert tiny.rewind_points == (0,)
+    assert tiny.plans[DENSE] == Dense(keep_at=(0,))
     assert experiment().scaled(10_000) == experiment()
 
 
@@ -148,15 +159,10 @@ def test_a_cohort_has_members() -> None:
 
 def test_settings_tell_how_agents_are_trained() -> None:
     told = [experiment(trainer=trainer).settings()["trainer"] for trainer in (rt.Plain(), rt.Cohorts(), rt.Cohorts(2))]
-    assert told == ["Plain()", "Cohorts(seeds=5)", "Cohorts(seeds=2)"]
+    assert told == [{"type": "Plain"}, {"type": "Cohorts", "seeds": 5}, {"type": "Cohorts", "seeds": 2}]
 
 
 def test_settings_do_not_change_with_what_cannot_change_results() -> None:
-    again = replace(PPO_EXPERIMENT, command="python other.py", callback=lambda: None)  # type: ignore[arg-type, return-value]
+    again = replace(PPO_EXPERIMENT, command="python other.py", keep="none")
     assert again.settings() == PPO_EXPERIMENT.settings()
-
-
-def test_a_criterion_with_arguments_is_described_by_them() -> None:
-    assert name_of(partial(rt.random_scores, seed=3)) == "random_scores(seed=3)"
-    assert name_of(rt.erk) == "erk"
-    assert name_of("global") == "global"
+    assert replace(PPO_EXPERIMENT, callback=None).settings() != PPO_EXPERIMENT.settings(), "callbacks may change it"

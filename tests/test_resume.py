@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -67,13 +68,13 @@ def test_killed_at_pseudo_random_moments(
 ) -> None:
     reference, seconds = references(name)
     draw = random.Random(7)
-    experiment = counted(EXPERIMENTS[name], tmp_path / "steps")
-    act = partial(rt.run, experiment, jobs=1, out=tmp_path)
+    act = partial(rt.run, EXPERIMENTS[name], jobs=1, out=tmp_path)
     killed = 0
-    for _ in range(kills):
-        killed += forked(act, kill_when=after(draw.uniform(0.05, 0.4) * seconds)) == -signal.SIGKILL
-    assert killed >= 2
-    assert forked(act) == 0
+    with counted(tmp_path / "steps"):
+        for _ in range(kills):
+            killed += forked(act, kill_when=after(draw.uniform(0.05, 0.4) * seconds)) == -signal.SIGKILL
+        assert killed >= 2
+        assert forked(act) == 0
     assert_complete(tmp_path / "tiny", reference)
     steps, needed = (tmp_path / "steps").stat().st_size, trained_steps(reference)
     # DQN's rollouts of 4 steps end a little after the boundary at which the state is kept.
@@ -114,13 +115,12 @@ def test_damaged_leftovers(references: Callable[[str], Reference], tmp_path: Pat
     first = folder / ".work" / "imp" / "seed-0"
     assert forked(act, kill_when=(first / "level-01.json").exists) == -signal.SIGKILL
     for at in (folder, folder / "tickets" / "imp" / "seed-0", first):
-        (at / f".left.ticket.{os.getpid()}.part").write_bytes(b"half")
-    (folder / ".report.md.12345").write_bytes(b"half")
+        (at / f".left.ticket.{uuid.uuid4().hex}.part").write_bytes(b"half")
     trained = first / "level-01.trained"
     trained.write_bytes(trained.read_bytes()[:1000])
-    for name, content in (("checkpoint", b"\x08"), ("progress", b"1 5.3e-")):
+    for name, content in (("level-02.checkpoint", b"\x08"), ("level-02.progress", b"5.3e-")):
         (first / name).write_bytes(content)
-    assert Store(folder).levels_done() == len(Store(folder).finished())
+    assert Store(folder).done() == len(Store(folder).finished())
     assert forked(act) == 0
     assert_complete(folder, reference)
 
@@ -143,12 +143,11 @@ def test_workers_die_with_their_parent_and_jobs_do_not_matter(
     """Two jobs, killed twice (the parent alone, then all), give what one job gave."""
     reference, _ = references("ppo")
     folder = tmp_path / "tiny"
-    experiment = counted(PPO_EXPERIMENT, tmp_path / "steps")
 
     def act() -> None:
         os.setsid()
         (tmp_path / "session").write_text(str(os.getpid()))
-        rt.run(experiment, jobs=2, out=tmp_path)
+        rt.run(PPO_EXPERIMENT, jobs=2, out=tmp_path)
 
     def at_work() -> list[int]:
         return session(int((tmp_path / "session").read_text()))
@@ -159,11 +158,12 @@ def test_workers_die_with_their_parent_and_jobs_do_not_matter(
         os.killpg(int((tmp_path / "session").read_text()), signal.SIGKILL)
         return True
 
-    assert forked(act, kill_when=lambda: levels_at_work(folder) >= 3 and len(at_work()) >= 4) == -signal.SIGKILL
-    wait_for(lambda: not at_work(), seconds=20)
-    before = levels_at_work(folder)
-    assert forked(act, kill_when=all_killed) == -signal.SIGKILL
-    assert forked(act) == 0
+    with counted(tmp_path / "steps"):
+        assert forked(act, kill_when=lambda: levels_at_work(folder) >= 3 and len(at_work()) >= 4) == -signal.SIGKILL
+        wait_for(lambda: not at_work(), seconds=20)
+        before = levels_at_work(folder)
+        assert forked(act, kill_when=all_killed) == -signal.SIGKILL
+        assert forked(act) == 0
     assert_complete(folder, reference)
     steps, needed = (tmp_path / "steps").stat().st_size, trained_steps(reference)
     assert needed <= steps <= needed + 2 * 2 * (PPO_EXPERIMENT.segment or 0)
@@ -173,7 +173,8 @@ def test_a_finished_experiment_trains_nothing(references: Callable[[str], Refere
     reference, _ = references("dqn")
     shutil.copytree(reference, tmp_path / "tiny")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "tiny").rglob("*.csv")}
-    assert forked(partial(rt.run, counted(DQN_EXPERIMENT, tmp_path / "steps"), jobs=1, out=tmp_path)) == 0
+    with counted(tmp_path / "steps"):
+        assert forked(partial(rt.run, DQN_EXPERIMENT, jobs=1, out=tmp_path)) == 0
     assert (tmp_path / "steps").stat().st_size == 0
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "tiny").rglob("*.csv")}
     assert_complete(tmp_path / "tiny", reference)

@@ -8,9 +8,9 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,34 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rl_tickets as rt
-from rl_tickets.report.rows import LevelRow, read_csv
+from rl_tickets.report.tables import read_levels
 
 ROOT = Path(__file__).parent.parent
+
+
+COUNT = "RL_TICKETS_COUNT"
+"""Environment variable that names a file."""
+
+
+class Count(BaseCallback):
+    """Appends a byte for every environment step trained, in whichever process, to the file that `counted` names."""
+
+    def _on_step(self) -> bool:
+        if name := os.environ.get(COUNT):
+            with open(name, "ab", buffering=0) as file:
+                file.write(b".")
+        return True
+
+
+@contextmanager
+def counted(path: Path) -> Iterator[None]:
+    """Environment steps trained meanwhile are counted in a file."""
+    path.touch()
+    os.environ[COUNT] = str(path)
+    try:
+        yield
+    finally:
+        del os.environ[COUNT]
 
 
 def make_env() -> gym.Env[Any, Any]:
@@ -56,6 +81,7 @@ PPO_EXPERIMENT = rt.Experiment(
     },
     episodes=3,
     segment=64,
+    callback=Count,
 )
 
 DQN_EXPERIMENT = replace(
@@ -73,8 +99,8 @@ DQN_EXPERIMENT = replace(
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a results folder that must not differ between two runs."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    volatile = ("timings.csv", ".lock")
-    return {name: file for name, file in files.items() if name not in volatile and not name.startswith("tensorboard")}
+    volatile = ("timings.csv", ".lock", "tensorboard")
+    return {name: file for name, file in files.items() if not name.startswith(volatile)}
 
 
 def assert_same(folder: Path, reference: Path) -> None:
@@ -117,28 +143,9 @@ def after(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-class Count(BaseCallback):
-    """Appends a byte to a file for every environment step trained, in whichever process."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def _on_step(self) -> bool:
-        with self._path.open("ab", buffering=0) as file:
-            file.write(b".")
-        return True
-
-
-def counted(experiment: rt.Experiment, path: Path) -> rt.Experiment:
-    """The experiment with its environment steps counted in a file."""
-    path.touch()
-    return replace(experiment, callback=partial(Count, path))
-
-
 def trained_steps(folder: Path) -> int:
     """Environment steps that the levels of a results folder took."""
-    return sum(row.timesteps for row in read_csv(LevelRow, folder))
+    return sum(row.timesteps for row in read_levels(folder))
 
 
 def start(script: Path, *arguments: object) -> subprocess.Popen[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from rl_tickets.evaluation.returns import Episodes, play
 from rl_tickets.lab.experiment import Experiment
@@ -63,7 +62,8 @@ class Recorder:
         timing = TimingRow(identity, round(seconds + time.monotonic() - began, 3), platform.node())
         self._show(identity, run, trained, level)
         rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), _returns(identity, episodes)]
-        rows += [_series(identity, each, trained) for each in (LearningCurve(), *request.during)]
+        observing = [each for each in (LearningCurve(), *request.during) if trained.observed[each.table]]
+        rows += [_series(identity, each, trained) for each in observing]
         self.store.finish(identity, trained, rows, keep=self._keeps(seed, request))
         if (env := model.get_env()) is not None:
             env.close()
@@ -115,6 +115,5 @@ def _returns(run: Identity, episodes: Episodes) -> Series:
 
 
 def _series(run: Identity, during: During, trained: Trained) -> Series:
-    rows: Any = trained.observed[during.table]
-    columns: Any = zip(*rows, strict=True) if rows else ((),) * len(during.columns)
+    columns = zip(*trained.observed[during.table], strict=True)
     return Series(during.table, run, dict(zip(during.columns, map(list, columns), strict=True)))
