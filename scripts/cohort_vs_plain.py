@@ -14,7 +14,8 @@ from scipy import stats
 
 import rl_tickets as rt
 from rl_tickets.lab.task import one_thread
-from rl_tickets.report.rows import LevelRow, read_csv
+from rl_tickets.report.plots import save
+from rl_tickets.report.tables import read_levels
 from rl_tickets.tickets.archive import write_whole
 
 COMMAND = "python scripts/cohort_vs_plain.py"
@@ -73,7 +74,7 @@ def main(jobs: int | None = None, out: Path = Path("results/cohort_vs_plain")) -
     axes[0].set_ylabel("fraction of seeds at or below")
     axes[0].legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(out / "returns.png", dpi=120)
+    save(figure, out / "returns.png")
     with one_thread():
         pieces = [pieces_row(comparison) for comparison in COMPARISONS]
     text = "\n".join(report(rows, pieces)) + "\n"
@@ -85,7 +86,7 @@ def scores(experiment: rt.Experiment, trainer: str, jobs: int | None, out: Path)
     """Mean evaluation return of each seed's final policy, shape (seeds,)."""
     named = replace(experiment, name=f"{experiment.name}_{trainer}", trainer=TRAINERS[trainer], command=COMMAND)
     rt.run(named, jobs=jobs, out=out)
-    rows = sorted(read_csv(LevelRow, out / named.name), key=lambda row: row.seed)
+    rows = sorted(read_levels(out / named.name), key=lambda row: row.run)
     return np.array([row.mean_return for row in rows])
 
 
