@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rl_tickets.report as report
 from rl_tickets.evaluation.statistics import interval
 from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_level, write_report
+from rl_tickets.report.looks import by_place
 from rl_tickets.report.plots import return_against_density
-from rl_tickets.report.rows import FILES, CurveRow, DistanceRow, LayerRow, LevelRow, to_csv
+from rl_tickets.report.rows import LayerRow, LevelRow, Run, Series
+from rl_tickets.report.tables import append_rows
 from rl_tickets.report.tensorboard import picture
 from rl_tickets.report.wording import number, plain, sparsity
 
@@ -25,15 +28,14 @@ DENSITY = {0: 1.0, 1: 0.8, 2: 0.4, 3: 0.168, 4: 0.1}
 
 def level(search, seed, index, mean, **other):
     values = {
-        "search": search,
-        "seed": seed,
-        "level": index,
+        "run": Run(search, seed, index),
         "density": DENSITY[index],
         "mean_return": float(mean),
         "timesteps": 1000,
         "start": 0,
         "mask_distance": 0.2 if index else 0.0,
         "diverged": False,
+        "problem": "",
         "collapsed": "",
         "ticket": "",
     }
@@ -53,14 +55,19 @@ def runs(search, means, seeds=6):
 def save(folder: Path, levels, *, others=(), **settings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"random_return": RANDOM, "margin": 0.05, "episodes": 20, **settings}
-    described = {"name": "Toy", "command": "python scripts/toy.py --seeds 6", "settings": settings}
+    described = {"format": 2, "name": "Toy", "command": "python scripts/toy.py --seeds 6", "settings": settings}
     (folder / "experiment.json").write_text(json.dumps(described))
-    (folder / FILES[LevelRow]).write_text(to_csv(LevelRow, levels))
-    for kind in (LayerRow, CurveRow, DistanceRow):
-        rows = [row for row in others if isinstance(row, kind)]
-        if rows:
-            (folder / FILES[kind]).write_text(to_csv(kind, rows))
+    returns = [Series("returns", row.run, {"returns": [row.mean_return], "lengths": [10]}) for row in levels]
+    append_rows(folder, [*levels, *returns, *others])
     return folder
+
+
+def plan(kind, control_of=None, **settings):
+    return {"plan": kind, "settings": settings, "control_of": control_of}
+
+
+IMP = plan("IMP", criterion="lamp", rewind={"type": "Rewind", "at": 0})
+SEARCHES = {"imp": IMP, "random_reinit": plan("Control", "imp", make="random_reinit", of="imp")}
 
 
 def typical(seeds=6):
@@ -73,31 +80,42 @@ def typical(seeds=6):
 
 
 def extras(seeds=2):
-    layers = [
-        LayerRow(search, seed, index, place, name, max(1, round(total * DENSITY[index])), total)
+    sizes = {"net.0.weight": 64, "net.2.weight": 256}
+    found = [
+        LayerRow(
+            Run(search, seed, index),
+            {name: (max(1, round(total * DENSITY[index])), total) for name, total in sizes.items()},
+        )
         for search in ("dense", "imp")
         for seed in range(seeds)
         for index in ((0,) if search == "dense" else (1, 2, 3, 4))
-        for place, (name, total) in enumerate((("net.0.weight", 64), ("net.2.weight", 256)))
     ]
-    curves = [
-        CurveRow(search, seed, index, step, step / 10 + seed, 5)
-        for search, index in (("dense", 0), ("imp", 1), ("imp", 3), ("random_reinit", 1))
+    for search, index in (("dense", 0), ("imp", 1), ("imp", 3), ("random_reinit", 1)):
+        found += [curve(Run(search, seed, index), (250, 500, 1000)) for seed in range(seeds)]
+    pairs = [(step, other) for step in (100, 200, 300) for other in range(100, step, 100)]
+    return found + [
+        Series(
+            "distances",
+            Run("imp", seed, 0),
+            {
+                "step": [step for step, _ in pairs],
+                "other_step": [other for _, other in pairs],
+                "distance": [(step - other) / 1000 for step, other in pairs],
+                "chance": [0.6] * len(pairs),
+            },
+        )
         for seed in range(seeds)
-        for step in (250, 500, 1000)
     ]
-    distances = [
-        DistanceRow("early_bird", seed, step, other, (step - other) / 1000, 0.6)
-        for seed in range(seeds)
-        for step in (100, 200, 300)
-        for other in range(100, step, 100)
-    ]
-    return [*layers, *curves, *distances]
+
+
+def curve(run, steps):
+    totals = [5 * (step / 10 + run.seed) for step in steps]
+    return Series("curves", run, {"timesteps": steps, "total_return": totals, "episodes": [5] * len(steps)})
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
-    folder = save(tmp_path_factory.mktemp("toy"), typical(), others=extras(), searches={"imp": "IMP, k = 0"})
+    folder = save(tmp_path_factory.mktemp("toy"), typical(), others=extras(), searches=SEARCHES)
     write_report(folder)
     return folder
 
@@ -115,7 +133,8 @@ def test_summary_holds_hand_made_numbers(toy):
     assert summary.dense.returned == pytest.approx(100.0)  # the middle four of six are 100 + (0, .5, -.5, 0)
     assert summary.dense.normalised == pytest.approx(1.0)
     imp, control = summary.searches
-    assert (imp.name, control.name, imp.description) == ("imp", "random_reinit", "IMP, k = 0")
+    assert (imp.name, control.name) == ("imp", "random_reinit")
+    assert control.described.control_of == "imp"
     assert [found.density for found in imp.levels] == pytest.approx([0.8, 0.4, 0.168, 0.1])
     last = imp.levels[-1]
     assert last.scores[3] == pytest.approx(61.0)
@@ -138,7 +157,7 @@ def test_testing_stops_at_the_first_failure(tmp_path):
 
 def test_equal_densities_count_by_the_worse(tmp_path):
     levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 50.0])]
-    levels = [row if row.level != 2 else level("imp", row.seed, 2, 50.0, density=0.8) for row in levels]
+    levels = [row if row.run.level != 2 else level("imp", row.run.seed, 2, 50.0, density=0.8) for row in levels]
     (imp,) = Summary.read(save(tmp_path, levels)).searches
     assert imp.sparsest is None
 
@@ -176,19 +195,73 @@ def test_collapsed_layers_are_named(tmp_path):
     assert "last weight of `a.weight` in 2 runs and `b.weight` in 2 runs" in (folder / "report.md").read_text()
 
 
-def test_early_bird_against_full_imp(tmp_path):
-    birds = [level("early_bird", seed, 0, 40, timesteps=200 + 20 * (seed % 2)) for seed in range(6)]
-    birds += [level("early_bird", seed, 1, 97 + NOISE[seed], density=0.168) for seed in range(6)]
-    folder = save(tmp_path, [*typical(), *birds])
+def birds(name):
+    """A search that ends its own dense run early, and then has one level at IMP's third density."""
+    stopped = [level(name, seed, 0, 40, timesteps=200 + 20 * (seed % 2)) for seed in range(6)]
+    return stopped + [level(name, seed, 1, 97 + NOISE[seed], density=0.168) for seed in range(6)]
+
+
+@pytest.mark.parametrize("name", ["early_bird", "eb", "imp"])
+def test_early_bird_under_any_name_against_the_first_full_search(tmp_path, name):
+    full = [row if row.run.search != "imp" else level("full", *row.run[1:3], row.mean_return) for row in typical()]
+    searches = {name: IMP, "control": plan("Control", name), "full": IMP, "another": IMP}
+    folder = save(tmp_path, [*full, *birds(name), *runs("another", [0.0])], searches=searches)
     summary = write_report(folder)
-    assert summary.savings is not None
-    assert summary.savings.saved == pytest.approx(0.79)
-    assert summary.savings.lost == (pytest.approx((0.168, 0.02)),)  # IMP is at this density at level 3, not 1
-    bird = next(search for search in summary.searches if search.name == "early_bird")
+    (savings,) = summary.savings
+    assert (savings.search, savings.full) == (name, "full")
+    assert savings.saved == pytest.approx(0.79)
+    assert savings.saved_in_all == pytest.approx(0.395)  # 790 of the 1000 dense steps and the 1000 of its one level
+    assert savings.lost == (pytest.approx((0.168, 0.02)),)  # the full search is at this density at level 3, not 1
+    bird = next(search for search in summary.searches if search.name == name)
     assert [found.level for found in bird.levels] == [1]  # the run stopped early is no ticket
-    assert summary.savings.sentence in (folder / "report.md").read_text()
-    assert "saved 79 %" in summary.savings.sentence
-    assert "+0.020 (at density 0.168)" in summary.savings.sentence
+    assert savings.sentence in (folder / "report.md").read_text()
+    assert savings.sentence.startswith(f"`{name}` ended its dense runs after 210 of 1,000 environment steps")
+    assert "saved 79 % of them, which is 39.5 % of the 2,000 steps" in savings.sentence
+    assert "lost against `full`: +0.020 (at density 0.168)" in savings.sentence
+
+
+def test_a_dense_run_of_its_own_that_was_not_shortened_saves_nothing(tmp_path):
+    own = [level("mine", seed, 0, 100) for seed in range(6)]
+    assert Summary.read(save(tmp_path, [*typical(), *own, *runs("mine", [100.0])])).savings == ()
+
+
+def test_savings_without_a_full_search_to_compare_with(tmp_path):
+    (savings,) = Summary.read(save(tmp_path, [*runs("dense", [100.0]), *birds("eb")])).savings
+    assert (savings.full, savings.lost) == ("", ())
+    assert savings.sentence.endswith("would have taken.")
+
+
+def test_problems_are_told_once(tmp_path):
+    said = "ValueError: Expected parameter `logits` to be finite,\nbut found " + "nan, " * 90
+    failed = {"diverged": True, "problem": said}
+    levels = [
+        *runs("dense", [100.0]),
+        *(level("imp", seed, index, 99, **failed if seed < 2 else {}) for index in (1, 2) for seed in range(6)),
+    ]
+    folder = save(tmp_path, levels)
+    write_report(folder)
+    (note,) = [line for line in (folder / "report.md").read_text().splitlines() if "ValueError" in line]
+    assert note.startswith(
+        "- Training ended with `ValueError: Expected parameter 'logits' to be finite, but found nan, "
+    )
+    assert note.endswith("…` in `imp` at density 0.8 (2 runs) and `imp` at density 0.4 (2 runs).")
+
+
+def test_variants_are_summed_up_apart(tmp_path):
+    levels = [
+        level("twins", seed, index, mean + NOISE[seed], run=Run("twins", seed, index, variant))
+        for variant, means in (("a", [100.0, 100.0]), ("b", [100.0, 50.0]))
+        for index, mean in enumerate(means, start=1)
+        for seed in range(6)
+    ]
+    folder = save(tmp_path, [*runs("dense", [100.0]), *levels], searches={"twins": plan("Mine")})
+    summary = write_report(folder)
+    assert [(search.name, search.sparsest) for search in summary.searches] == [("twins:a", 0.4), ("twins:b", 0.8)]
+    assert headline(summary) == (
+        "Mine (twins:a) matches dense down to density 0.4 (60 % sparse, the sparsest tested) over 6 seeds; "
+        "twins:b only down to 0.8."
+    )
+    assert len(scalars(folder / "tensorboard" / "summary" / "twins" / "b", "by_level/density")) == 3  # with dense
 
 
 # -- sentences -----------------------------------------------------------------------------------------------
@@ -206,12 +279,12 @@ def test_headline_with_a_match(toy):
         (
             runs("imp", [50.0, 20.0]) + runs("imp_late", [100.0, 20.0]) + runs("permuted_mask", [10.0]),
             "IMP (imp) matches dense at no tested density, not even 0.8, over 6 seeds; "
-            "imp_late down to 0.8 and permuted_mask neither.",
+            "permuted_mask neither and imp_late down to 0.8.",
         ),
         (
             runs("imp", [100.0, 20.0]) + runs("imp_late", [100.0, 100.0]) + runs("permuted_mask", [10.0]),
             "IMP (imp) matches dense down to density 0.8 (20 % sparse) over 6 seeds; "
-            "imp_late even down to 0.4 and permuted_mask at no tested density.",
+            "permuted_mask at no tested density and imp_late even down to 0.4.",
         ),
         (
             runs("mine", [100.0, 100.0]) + runs("zero", [100.0, 100.0], seeds=3),
@@ -222,11 +295,28 @@ def test_headline_with_a_match(toy):
     ],
 )
 def test_headlines(tmp_path, levels, expected):
-    assert headline(Summary.read(save(tmp_path, [*runs("dense", [100.0]), *levels]))) == expected
+    # The first search of the experiment speaks, wherever its name comes in the alphabet and its controls in the list.
+    searches = {
+        "permuted_mask": plan("Control", "imp"),
+        "imp": IMP,
+        "imp_late": IMP,
+        "random_reinit": plan("Control", "imp"),
+    }
+    folder = save(tmp_path, [*runs("dense", [100.0]), *levels], searches=searches)
+    assert headline(Summary.read(folder)) == expected
+
+
+def test_headline_begins_with_the_first_search_that_is_no_control(tmp_path):
+    levels = [*runs("dense", [100.0]), *runs("zz", [100.0]), *runs("imp", [100.0]), *runs("aa", [100.0])]
+    searches = {"aa": plan("Control", "zz"), "zz": plan("Spinning"), "imp": IMP}
+    summary = Summary.read(save(tmp_path, levels, searches=searches))
+    assert [search.name for search in summary.searches] == ["aa", "zz", "imp"]  # tables keep the experiment's order
+    assert summary.colours == ("zz", "imp", "aa")
+    assert headline(summary).startswith("Spinning (zz) matches dense down to density 0.8")
 
 
 def test_one_seed_gives_values_and_no_verdict(tmp_path):
-    folder = save(tmp_path, typical(seeds=1), others=extras(seeds=1))
+    folder = save(tmp_path, typical(seeds=1), others=extras(seeds=1), searches=SEARCHES)
     summary = write_report(folder)
     assert summary.dense.returned_interval is None
     assert headline(summary) == (
@@ -261,7 +351,7 @@ def test_report_and_table_say_the_same(toy):
     assert row.split("|")[1:4] == line.split("|")[1:4]
     assert row.split("|")[7:] == line.split("|")[7:]
     assert text.startswith("# Toy\n\n**IMP (imp) matches")
-    assert "- `imp`: IMP, k = 0" in text
+    assert "- `imp`: IMP(criterion=lamp, rewind=Rewind(at=0))\n" in text
     assert text.endswith("Made by\n\n```\npython scripts/toy.py --seeds 6\n```\n")
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(terminal_table(Summary.read(toy)))
@@ -316,6 +406,28 @@ def test_plots_only_of_what_there_is(tmp_path):
     assert [path.name for path in tmp_path.glob("*.png")] == ["return_vs_density.png"]
 
 
+def test_no_plot_of_a_single_point(tmp_path):
+    save(tmp_path, runs("dense", [100.0]), others=[curve(Run("dense", seed, 0), (1000,)) for seed in range(6)])
+    (tmp_path / "return_vs_density.png").write_bytes(b"of an older report")
+    write_report(tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+    assert "![" not in (tmp_path / "report.md").read_text()
+
+
+def test_plots_have_a_palette_and_white_paper(toy):
+    for path in toy.glob("*.png"):
+        with Image.open(path) as image:
+            assert image.mode == "P"
+            assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_looks_follow_the_place_in_the_experiment():
+    names = [f"search_{index}" for index in range(30)]
+    found = by_place(names)
+    assert len(set(list(found.values())[:24])) == 24
+    assert by_place(names[:3]) == {name: found[name] for name in names[:3]}  # what comes behind changes nothing
+
+
 def test_density_axis_runs_from_dense_to_sparse_in_plain_numbers(toy):
     (axes,) = return_against_density(Summary.read(toy)).axes
     left, right = axes.get_xlim()
@@ -346,6 +458,13 @@ def test_density_axis_runs_from_dense_to_sparse_in_plain_numbers(toy):
         ),
         (lambda folder: _replace(folder, "0.8", "much"), ["levels.csv, line", "'much'", "restore the file"]),
         (lambda folder: _replace(folder, "\nimp,1,", "\nimp,0,"), ["'imp', seed 0, level 1 twice", "delete"]),
+        (
+            lambda folder: _replace(folder, "imp,1,2,,0.4,101.5,", "imp,1,2,,0.4,101.50000000000001,"),
+            ["search 'imp', seed 1, level 2 with a mean return of 101.50000000000001", "have the mean 101.5"],
+        ),
+        (lambda folder: _replace(folder, "imp,1,2,,", "imp,1,9,,"), ["'imp', seed 1, level 9", "not its returns"]),
+        (lambda folder: (folder / "returns.csv").unlink(), ["'dense', seed 0, level 0", "not its returns"]),
+        (lambda folder: _replace(folder, "imp,1,2,,", "imp,1,2,"), ["levels.csv, line", "restore the file"]),
     ],
 )
 def test_refusals_name_the_file_and_the_way_out(tmp_path, spoil, words):

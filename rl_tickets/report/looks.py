@@ -40,7 +40,7 @@ DENSE_LOOK = Look(INK, "")
 LOOKS = tuple(map(Look, (BLUE, SKY, GREY, GREEN, ORANGE, WINE, AMBER, PURPLE), "osp^DPvX"))
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def by_place(names: Sequence[str]) -> dict[str, Look]:
     """A look for each search by its place among the names, so that it has the same one in every plot of a report."""
     lines = itertools.chain(("-", "--"), itertools.repeat(":"))
     every = (dataclasses.replace(look, line=line) for line in lines for look in LOOKS)

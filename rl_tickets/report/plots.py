@@ -38,7 +38,7 @@ def return_against_density(summary: Summary) -> Figure | None:
         axes.axhline(summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy")
     names = [search.name for search in summary.searches]
     marked = False
-    drawn = looks.looks(summary.colours)
+    drawn = looks.by_place(summary.colours)
     for search in summary.searches:
         look = drawn[search.name]
         _search_line(axes, dense, search, look, 5 - names.index(search.name) / len(names))

@@ -162,6 +162,7 @@ class Series:
             raise ValueError(f"a series' columns have names and one length, {self.table} has {lengths}")
         if not {*RUN_COLUMNS}.isdisjoint(self.columns):
             raise ValueError(f"a series' columns cannot be called {', '.join(RUN_COLUMNS)}, as in {self.table}")
+        object.__setattr__(self, "columns", {name: tuple(values) for name, values in self.columns.items()})
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -84,14 +84,15 @@ def _lines(path: Path) -> tuple[list[str], list[Line]]:
 def append_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Adds rows to their tables, each of which appears whole or not at all; a series without numbers leaves no line.
 
-    Older lines are not read again, unless the rows bring columns that their table does not have yet.
+    Older lines are not read again, unless the rows bring columns that their table does not have yet. levels.csv comes
+    last: whatever stands there has all its other rows.
     """
     fresh: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if not isinstance(row, Series) or len(row):
             fresh.setdefault(row.table, []).append(row.cells())
-    for table, lines in fresh.items():
-        _append(path_of(folder, table), lines)
+    for table in sorted(fresh, key=lambda table: (table == LevelRow.table, table)):
+        _append(path_of(folder, table), fresh[table])
 
 
 def _append(path: Path, fresh: Sequence[dict[str, str]]) -> None:
