@@ -1,9 +1,8 @@
 """Which inputs a unit reaches is found by poisoning it: a NaN outlives all arithmetic on its way to the next layers."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from rl_tickets.agents.anatomy import trained_parameters
-from rl_tickets.agents.layers import WiringError, by_unit, understood
+from rl_tickets.agents.layers import WiringError, understood
+from rl_tickets.agents.poison import Trace, arrival, departure, witness
 from rl_tickets.agents.validation import unvalidated
 
 ROWS = 64
@@ -29,21 +29,6 @@ class States(NamedTuple):
 
     pi: tuple[torch.Tensor, torch.Tensor]
     vf: tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass
-class Trace:
-    """What a poison reached.
-
-    Args:
-        hits: path of a layer's module -> which (unit, column) pairs were reached.
-        passed: paths of the modules on the way, in order.
-        mixing: the first of them after which units were no longer apart.
-    """
-
-    hits: dict[str, np.ndarray] = field(default_factory=dict)
-    passed: dict[str, None] = field(default_factory=dict)
-    mixing: str | None = None
 
 
 class Probe:
@@ -65,7 +50,7 @@ class Probe:
         self._ways = self._ways or [policy]
         named = dict(policy.named_modules())
         self.layers = {path: module for path, module in named.items() if understood(module)}
-        self._others = {p: m for p, m in named.items() if p not in self.layers and not any(m.children())}
+        self._others = {p: m for p, m in named.items() if p not in self.layers and not list(m.children())}
         extractors = [path for path, module in named.items() if isinstance(module, BaseFeaturesExtractor)]
         inner = {path for path in extractors if any(path.startswith(f"{outer}.") for outer in extractors)}
         self._extractors = [named[path] for path in extractors if path not in inner]
@@ -113,9 +98,9 @@ class Probe:
 
         with ExitStack() as hooks:
             for path, module in self._others.items():
-                hooks.enter_context(_hook(module.register_forward_hook(_witness(path, trace))))
+                hooks.enter_context(_hook(module.register_forward_hook(witness(path, trace))))
             for path, module in self.layers.items():
-                arrive, leave = _arrival(path, some, units, trace), _departure(some if path == source else None)
+                arrive, leave = arrival(path, some, units, trace), departure(some if path == source else None)
                 hooks.enter_context(_hook(module.register_forward_pre_hook(arrive)))
                 hooks.enter_context(_hook(module.register_forward_hook(leave)))
             for module in self._extractors:
@@ -203,53 +188,3 @@ def _on_observation(act: Callable[[Mapping[str, torch.Tensor]], None]) -> Callab
 def _copy(part: torch.Tensor) -> torch.Tensor:
     """A float copy that can be viewed flat, whatever the strides were."""
     return part.float().clone(memory_format=torch.contiguous_format)
-
-
-def _arrival(path: str, some: np.ndarray, units: int, trace: Trace) -> Callable[..., Any]:
-    """A hook that notes where poison arrives at a layer, and stops it there."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not args:
-            return None
-        bad = args[0].isnan()
-        columns = by_unit(module, bad)
-        if len(columns) != len(some):
-            raise WiringError(
-                f"{path!r} is given {len(columns)} rows for {len(some)} observations; prune single weights"
-            )
-        hits = columns.reshape(*columns.shape[:2], -1).any(2).cpu().numpy()
-        if path not in trace.hits:
-            trace.hits[path] = np.zeros((units, hits.shape[1]), dtype=bool)
-        trace.hits[path][some] |= hits
-        return (args[0].masked_fill(bad, 0), *args[1:])
-
-    return hook
-
-
-def _departure(some: np.ndarray | None) -> Callable[..., Any]:
-    """A hook that poisons some units of a layer's outputs, and cleans all others."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        values = output[0] if isinstance(output, tuple) else output
-        values = values.masked_fill(values.isnan(), 0)
-        if some is not None:
-            by_unit(module, values)[np.arange(len(some)), some] = torch.nan
-        return (values, *output[1:]) if isinstance(output, tuple) else values
-
-    return hook
-
-
-def _witness(path: str, trace: Trace) -> Callable[..., Any]:
-    """A hook that notes whether poison passes a module, and whether it comes out of it mixed."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        inputs: Sequence[Any] = (*args, output)
-        tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
-        if len(tensors) < 2 or not any(bool(value.isnan().any()) for value in tensors[:-1]):
-            return
-        trace.passed[path] = None
-        mixed = [bool((value.isnan().sum(0) > 1).any()) for value in tensors]
-        if trace.mixing is None and mixed[-1] and not any(mixed[:-1]):
-            trace.mixing = path
-
-    return hook

@@ -10,7 +10,8 @@ from torch import nn
 
 from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.agents.layers import Layer, WiringError, demand_understood, layers_of
-from rl_tickets.agents.probing import ACTION, Probe, Trace
+from rl_tickets.agents.poison import Trace
+from rl_tickets.agents.probing import ACTION, Probe
 from rl_tickets.tickets.mask import Prunable
 
 
@@ -163,8 +164,8 @@ def _demand_complete(layers: Sequence[Layer], feeds: Sequence[Feed]) -> None:
             sources = [feed.source for feed in into if feed.units[column] >= 0]
             if len(sources) > 1:
                 raise WiringError(
-                    f"input {column} of {layer.name!r} is a sum of {sources[0]!r} and {sources[1]!r}, of which units "
-                    "cannot go alone; use a policy without it, or prune single weights"
+                    f"input {column} of {layer.name!r} hears both {sources[0]!r} and {sources[1]!r}, so no unit "
+                    "of them can go alone; use a policy without such a skip connection, or prune single weights"
                 )
             if not sources:
                 raise WiringError(
