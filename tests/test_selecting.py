@@ -12,7 +12,7 @@ import torch
 from rl_tickets.tickets.criteria import Criterion, Weights, lamp, magnitude, random_scores
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope, erk
-from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
+from rl_tickets.tickets.selecting import LayerCollapseWarning, prune, select
 
 SHAPES = {
     "actor.0.weight": (16, 4),
@@ -177,6 +177,30 @@ def test_dense_keeps_everything_and_half_floats_are_pruned_too() -> None:
     assert prune(draw(), 1.0).mask == Mask.full(draw())
     brief = {name: weight.bfloat16().requires_grad_() for name, weight in draw().items()}
     assert prune(brief, 0.5, criterion=lamp).mask.density == 0.5
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_criterion_and_select_are_prune(criterion: Criterion, scope: Scope) -> None:
+    within = prune(draw(1), 0.7, scope="layer").mask
+    scores = criterion(within.apply(draw()), {name: draw(2)[name] for name in SHAPES})
+    alone = select(scores, 0.3, scope=scope, within=within)
+    assert alone == prune(draw(), 0.3, criterion=criterion, scope=scope, within=within, start=draw(2))
+
+
+def test_scores_of_any_float_are_selected_by_exactly() -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        scores = {"a": torch.tensor([[1.0, -2.0], [3.0, 3.0]], dtype=dtype, requires_grad=True)}
+        assert rows(select(scores, 0.25).mask) == {"a": [[0, 0], [1, 0]]}
+    close = {"a": torch.tensor([1.0, 1.0 + 1e-12], dtype=torch.float64)}
+    assert rows(select(close, 0.5).mask) == {"a": [0, 1]}
+
+
+def test_select_tells_a_collapse_where_it_was_called() -> None:
+    scores = {"a": torch.tensor([5.0, 6.0, 7.0]), "b": torch.tensor([0.1])}
+    with pytest.warns(LayerCollapseWarning, match="level 4: b lost the last weight at density 0.5; its best") as told:
+        assert select(scores, 0.5, level=4).collapsed == ("b",)
+    assert told[0].filename == __file__
 
 
 # --- layer collapse --------------------------------------------------------------------------------------

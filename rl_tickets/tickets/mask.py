@@ -157,15 +157,15 @@ class Mask(Mapping[str, torch.Tensor]):
             raise ValueError("the two masks belong to different architectures: their layers differ")
 
 
-def kept_count(density: float, total: int) -> int:
-    """How many of `total` weights a mask of this density keeps: round(density * total).
+def kept_count(density: float, total: int, things: str = "weights") -> int:
+    """How many of `total` things a mask of this density keeps: round(density * total).
 
     Raises:
-        ValueError: the density is not in (0, 1], or would keep no weight at all.
+        ValueError: the density is not in (0, 1], or would keep nothing at all.
     """
     if not (isinstance(density, Real) and math.isfinite(density) and 0 < density <= 1):
         raise ValueError(f"density must be in (0, 1], got {density!r}")
     count = round(density * total)
     if count == 0:
-        raise ValueError(f"density {density:g} keeps none of {total} weights; the lowest is {1 / total:.3g}")
+        raise ValueError(f"density {density:g} keeps none of {total} {things}; the lowest is {1 / total:.3g}")
     return count

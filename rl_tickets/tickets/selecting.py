@@ -1,20 +1,21 @@
 """Pruning: from trained weights, a criterion and a density to a smaller mask."""
 
-import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from rl_tickets.tickets.competing import compete
 from rl_tickets.tickets.criteria import Criterion, Weights, lamp
-from rl_tickets.tickets.mask import Mask, kept_count
-from rl_tickets.tickets.scopes import Scope, apportion
+from rl_tickets.tickets.mask import Mask
+from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.units import Units
 
 
 class LayerCollapseWarning(UserWarning):
-    """A layer lost its last weight, or would have if its best weight had not been kept."""
+    """A layer lost its last weight or unit, or would have if its best one had not been kept."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Pruned:
     collapsed: tuple[str, ...]
 
 
+def first_word(name: str) -> str:
+    """The network of a layer, where nothing better is known: its name up to the first dot."""
+    return name.split(".")[0]
+
+
 def prune(
     weights: Weights,
     density: float,
@@ -33,7 +39,8 @@ def prune(
     scope: Scope = "global",
     within: Mask | None = None,
     start: Weights | None = None,
-    network_of: Callable[[str], str] = lambda name: name.split(".")[0],
+    units: Units | None = None,
+    network_of: Callable[[str], str] = first_word,
     keep_last: bool = True,
     level: int = 0,
 ) -> Pruned:
@@ -41,18 +48,19 @@ def prune(
 
     Args:
         weights: trained weights, name -> tensor; only those the mask `within` covers count.
-        density: fraction of all n prunable weights to keep, in (0, 1].
+        density: fraction of all n prunable weights to keep, in (0, 1]; with `units`, of all units.
         criterion: `(weights, start) -> scores`.
         scope: "global", "network", "layer", or a function from layer shapes and density to layer densities.
         within: the mask to shrink; dropped weights never come back, so masks nest. None: all weights.
         start: weights at the rewind point, for criteria that look at them; by default the weights themselves.
+        units: weights to keep or drop together, see `select`. None: each weight on its own.
         network_of: the network a layer belongs to, for scope "network".
         keep_last: keep the best weight of a layer that would lose its last one.
         level: named in the warning.
 
     Raises:
         ValueError: impossible density, weights that are not the mask's, a criterion whose scores are not finite
-            or misshapen, unknown scope.
+            or misshapen, unknown scope, units that the mask does not cover.
 
     Example:
         >>> prune({"w": torch.tensor([[3.0, -1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
@@ -60,34 +68,79 @@ def prune(
     """
     within = Mask.full(weights) if within is None else within
     weights = _covered(weights, within)
-    start = weights if start is None else _covered(start, within)
-    total = kept_count(density, within.total)
-    alive = [name for name, count in within.layers.items() if count.kept]
-    if total > within.kept:
-        raise ValueError(f"density {density:g} is above the mask's {within.density:g}: pruned weights never return")
-    if keep_last and total < len(alive):
-        raise ValueError(
-            f"density {density:g} keeps {total} weights, fewer than the {len(alive)} layers; "
-            f"the lowest that leaves each layer one is {len(alive) / within.total:.3g}"
-        )
-    scores = _scores(criterion, weights, start, within)
-    budgets = _budgets(scope, within, total, density, network_of)
-    kept: dict[str, np.ndarray] = {}
-    for layers, count in budgets:
-        kept |= _best({name: scores[name] for name in layers}, count)
-    collapsed = tuple(name for name in alive if not kept[name].any())
-    if collapsed and keep_last:
-        for layers, _ in budgets:
-            _keep_best_of([name for name in layers if name in collapsed], layers, kept, scores)
-    if collapsed:
-        end = "its best weight was kept" if keep_last else "the layer is empty from here on"
-        warnings.warn(
-            f"level {level}: {', '.join(collapsed)} lost the last weight at density {density:.3g}; {end}",
-            LayerCollapseWarning,
-            stacklevel=2,
-        )
-    mask = {name: torch.from_numpy(kept[name].reshape(tuple(weights[name].shape))) for name in within}
-    return Pruned(Mask(mask), collapsed)
+    scores = criterion(within.apply(weights), weights if start is None else _covered(start, within))
+    pruned = _selected(scores, density, scope, within, units, network_of, keep_last)
+    _warn(pruned.collapsed, density, units, keep_last, level)
+    return pruned
+
+
+def select(
+    scores: Weights,
+    density: float,
+    *,
+    scope: Scope = "global",
+    within: Mask | None = None,
+    units: Units | None = None,
+    network_of: Callable[[str], str] = first_word,
+    keep_last: bool = True,
+    level: int = 0,
+) -> Pruned:
+    """Keeps the round(density * n) weights, or whole units, with the highest scores; ties go to the earlier.
+
+    Args:
+        scores: name -> tensor of any dtype, finite where a weight is not yet gone.
+        density: fraction to keep, in (0, 1], of all n prunable weights; with `units`, of all n units, so that the
+            mask's own density is another one.
+        scope: among which scores compete, see `prune`; a unit stands in the layer it is named for. A function is
+            told `(number of units,)` as the shape of such a layer.
+        within: the mask to shrink; what it dropped never comes back, a unit once it has lost all its weights.
+        units: weights that are kept or dropped together, in the order of `units.score`. A weight of several units is
+            kept only if all of them are; a weight of none stays.
+        network_of: the network a layer belongs to, for scope "network".
+        keep_last: keep the best weight (with units: the best unit) of a layer that would lose its last one.
+        level: named in the warning.
+
+    Raises:
+        ValueError: impossible density, scores that are not finite or misshapen, unknown scope, units that the mask
+            does not cover.
+
+    Example:
+        >>> select({"w": torch.tensor([[3.0, 1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
+        [[True, False], [False, True]]
+    """
+    within = Mask.full(scores) if within is None else within
+    pruned = _selected(scores, density, scope, within, units, network_of, keep_last)
+    _warn(pruned.collapsed, density, units, keep_last, level)
+    return pruned
+
+
+def _selected(
+    scores: Weights,
+    density: float,
+    scope: Scope,
+    within: Mask,
+    units: Units | None,
+    network_of: Callable[[str], str],
+    keep_last: bool,
+) -> Pruned:
+    """Units compete just as weights do, each layer's units in place of its weights; then their weights follow."""
+    flat = _scores(scores, within)
+    if units is None:
+        shapes = {name: tuple(kept.shape) for name, kept in within.items()}
+        kept, collapsed = compete(flat, density, scope=scope, shapes=shapes, network_of=network_of, keep_last=keep_last)
+        return Pruned(Mask({name: torch.from_numpy(kept[name].reshape(shapes[name])) for name in within}), collapsed)
+    values = _unit_scores(units, within, flat)
+    kept, collapsed = compete(
+        values,
+        density,
+        scope=scope,
+        shapes={layer: (count,) for layer, count in units.layers.items()},
+        network_of=network_of,
+        keep_last=keep_last,
+        things="units",
+    )
+    stays = {layer: iter(bits.tolist()) for layer, bits in kept.items()}
+    return Pruned(units.keep([next(stays[unit.layer]) for unit in units], within), collapsed)
 
 
 def _covered(weights: Weights, mask: Mask) -> dict[str, torch.Tensor]:
@@ -98,14 +151,13 @@ def _covered(weights: Weights, mask: Mask) -> dict[str, torch.Tensor]:
     return {name: weights[name].detach().cpu() for name in mask}
 
 
-def _scores(criterion: Criterion, weights: Weights, start: Weights, within: Mask) -> dict[str, np.ndarray]:
+def _scores(given: Weights, within: Mask) -> dict[str, np.ndarray]:
     """Flat scores of each layer, minus infinity where the weight is already gone."""
-    given = criterion(within.apply(weights), start)
     scores = {}
-    for name in within:
-        if name not in given or given[name].shape != weights[name].shape:
-            raise ValueError(f"the criterion gave no scores of shape {tuple(weights[name].shape)} for {name!r}")
-        alive = within[name].numpy().ravel()
+    for name, kept in within.items():
+        if name not in given or given[name].shape != kept.shape:
+            raise ValueError(f"the criterion gave no scores of shape {tuple(kept.shape)} for {name!r}")
+        alive = kept.numpy().ravel()
         flat = given[name].detach().cpu().double().numpy().ravel()
         if not np.isfinite(flat[alive]).all():
             raise ValueError(f"the criterion's scores for {name!r} are not finite; did the weights diverge?")
@@ -113,63 +165,27 @@ def _scores(criterion: Criterion, weights: Weights, start: Weights, within: Mask
     return scores
 
 
-def _budgets(
-    scope: Scope, within: Mask, total: int, density: float, network_of: Callable[[str], str]
-) -> list[tuple[list[str], int]]:
-    """Groups of layers whose scores compete, each with the number of weights it keeps."""
-    sizes = {name: count.total for name, count in within.layers.items()}
-    limits = {name: count.kept for name, count in within.layers.items()}
-    if scope == "global":
-        return [(list(within), total)]
-    if scope == "network":
-        groups: dict[str, list[str]] = {}
-        for name in within:
-            groups.setdefault(network_of(name), []).append(name)
-    elif scope == "layer" or callable(scope):
-        groups = {name: [name] for name in within}
-    else:
-        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
-    if callable(scope):
-        densities = dict(scope({name: tuple(kept.shape) for name, kept in within.items()}, density))
-        for name in within:
-            if not (math.isfinite(densities.get(name, math.nan)) and densities[name] >= 0):
-                raise ValueError(f"the scope gave {name!r} the density {densities.get(name)!r}, which is none")
-    else:
-        densities = dict.fromkeys(sizes, density)
-    counts = apportion(
-        {group: sum(densities[name] * sizes[name] for name in names) for group, names in groups.items()},
-        {group: sum(limits[name] for name in names) for group, names in groups.items()},
-        total,
-    )
-    return [(names, counts[group]) for group, names in groups.items()]
+def _unit_scores(units: Units, within: Mask, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each layer's scores of the units named for it, minus infinity where a unit is already gone."""
+    # Zero, so that a unit's sum is over the weights it still has.
+    flat = {name: torch.from_numpy(np.where(layer > -np.inf, layer, 0.0)) for name, layer in scores.items()}
+    values: dict[str, list[float]] = {layer: [] for layer in units.layers}
+    for unit, alive in zip(units, units.alive(within), strict=True):
+        score = float(units.score(unit, flat)) if alive else -np.inf
+        if alive and not np.isfinite(score):
+            raise ValueError(
+                f"the score of unit {unit.index} of {unit.layer!r} is not finite; did the weights diverge?"
+            )
+        values[unit.layer].append(score)
+    return {layer: np.array(found) for layer, found in values.items()}
 
 
-def _best(scores: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """For each layer, which weights are among the `count` highest of all."""
-    flat = np.concatenate(list(scores.values()))
-    kept = np.zeros(len(flat), dtype=bool)
-    if count:
-        threshold = np.partition(flat, len(flat) - count)[len(flat) - count]
-        kept = flat > threshold
-        kept[np.flatnonzero(flat == threshold)[: count - int(kept.sum())]] = True
-    ends = np.cumsum([len(layer) for layer in scores.values()])
-    return dict(zip(scores, np.split(kept, ends[:-1]), strict=True))
-
-
-def _keep_best_of(
-    collapsed: Sequence[str],
-    group: Sequence[str],
-    kept: dict[str, np.ndarray],
-    scores: Mapping[str, np.ndarray],
-) -> None:
-    """Gives each collapsed layer its best weight; the lowest kept weights of layers with several make room.
-
-    Of equally low ones the later goes. They come from the layer's own group as long as one there has several.
-    """
-    for name in collapsed:
-        kept[name][int(np.argmax(scores[name]))] = True
-        donors = [other for other in group if kept[other].sum() > 1]
-        donors = donors or [other for other in kept if kept[other].sum() > 1]
-        lowest = {other: np.where(kept[other], scores[other], np.inf)[::-1] for other in reversed(donors)}
-        loser = min(lowest, key=lambda other: float(lowest[other].min()))
-        kept[loser][-1 - int(np.argmin(lowest[loser]))] = False
+def _warn(collapsed: tuple[str, ...], density: float, units: Units | None, keep_last: bool, level: int) -> None:
+    if collapsed:
+        thing = "weight" if units is None else "unit"
+        end = f"its best {thing} was kept" if keep_last else "the layer is empty from here on"
+        warnings.warn(
+            f"level {level}: {', '.join(collapsed)} lost the last {thing} at density {density:.3g}; {end}",
+            LayerCollapseWarning,
+            stacklevel=3,
+        )
