@@ -2,7 +2,11 @@
 
 from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
-from rl_tickets.agents.state import TrainingState as TrainingState
+from rl_tickets.agents.layers import WiringError as WiringError
+from rl_tickets.agents.neurons import inputs as inputs
+from rl_tickets.agents.neurons import neurons as neurons
+from rl_tickets.agents.wiring import Wiring as Wiring
+from rl_tickets.agents.wiring import wiring as wiring
 from rl_tickets.evaluation.returns import RandomPolicy as RandomPolicy
 from rl_tickets.evaluation.returns import evaluate as evaluate
 from rl_tickets.evaluation.statistics import Anchors as Anchors
@@ -37,7 +41,11 @@ from rl_tickets.tickets.densities import geometric as geometric
 from rl_tickets.tickets.mask import Mask as Mask
 from rl_tickets.tickets.scopes import erk as erk
 from rl_tickets.tickets.selecting import LayerCollapseWarning as LayerCollapseWarning
+from rl_tickets.tickets.selecting import prune as prune
+from rl_tickets.tickets.selecting import select as select
 from rl_tickets.tickets.ticket import Ticket as Ticket
+from rl_tickets.tickets.units import Unit as Unit
+from rl_tickets.tickets.units import Units as Units
 from rl_tickets.training.during import During as During
 from rl_tickets.training.during import Observer as Observer
 from rl_tickets.training.early_bird import EarlyBird as EarlyBird
