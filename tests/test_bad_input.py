@@ -22,7 +22,7 @@ from stable_baselines3 import PPO
 from tiny import PPO_EXPERIMENT, assert_same, finish, make_env, make_ppo, run_script, session, start, wait_for
 
 import rl_tickets as rt
-from rl_tickets.lab import workers
+from rl_tickets.lab import executors
 from rl_tickets.lab.command_line import main
 
 ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
@@ -177,8 +177,8 @@ def test_a_changed_experiment(reference: Path, tmp_path: Path) -> None:
     script.write_text(SCRIPT.replace("[16]", "[24]"))
     status, errors = run_script(script, "--jobs", 1, "--out", tmp_path)
     assert (status, errors.count("\n")) == (2, 1)
-    assert "agent.parameters." in errors
-    assert "[2, 16], now it is [2, 24]; choose another --out, or delete the folder" in errors
+    assert "agent.modules." in errors
+    assert "Linear(in_features=24, out_features=2, bias=True)'; choose another --out, or delete the folder" in errors
 
 
 def test_rewards_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_an_error_that_cannot_travel_back_is_told_in_words() -> None:
             raise Stubborn(7, "home")
 
     with pytest.raises(RuntimeError, match=r"^Stubborn: code 7 at home$") as raised:
-        workers._run_pickled(cloudpickle.dumps(Failing()))
+        executors.run_pickled(cloudpickle.dumps(Failing()))
     assert str(pickle.loads(pickle.dumps(raised.value))) == "Stubborn: code 7 at home"
 
 

@@ -29,7 +29,6 @@ from tiny import ROOT
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.imp import make_ticket
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training import trainers
 from rl_tickets.training.cohorts import tracing
@@ -37,6 +36,7 @@ from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.ticketing import make_ticket
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
 TOLERANCE = 1e-5

@@ -12,9 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from test_archive import same
 
 import rl_tickets as rt
-from rl_tickets.search.controls import Control
+from rl_tickets.search.controls import MakeControl
 
-CONTROLS: list[Control] = [rt.random_reinit, rt.random_mask, rt.permuted_mask, rt.permuted_weights]
+CONTROLS: list[MakeControl] = [rt.random_reinit, rt.random_mask, rt.permuted_mask, rt.permuted_weights]
 AGENTS = ["ppo", "dqn", "ppo_images", "sac_images_shared"]
 ALIASES = {"ppo": 0, "dqn": 3, "ppo_images": 8, "sac_images_shared": 14}
 """Names in the policy's state_dict that repeat a prunable weight or are its target twin."""
@@ -35,8 +35,8 @@ def tickets(agent: str) -> tuple[rt.Ticket, ...]:
     return tuple(level.ticket for level in levels)
 
 
-def spoil(control: Control, agent: str, *, seed: int = 0, level: int = 1) -> rt.Ticket:
-    return control(tickets(agent)[level], BY_NAME[agent].make, seed=seed)
+def control_of(make: MakeControl, agent: str, *, seed: int = 0, level: int = 1) -> rt.Ticket:
+    return make(tickets(agent)[level], BY_NAME[agent].make, seed=seed)
 
 
 def by_hand(mask: torch.Tensor, weights: torch.Tensor) -> rt.Ticket:
@@ -55,28 +55,28 @@ def moved(one: rt.Ticket, two: rt.Ticket) -> set[str]:
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_control_says_what_it_is_and_keeps_all_state_but_the_moments(control: Control, agent: str) -> None:
+def test_a_control_says_what_it_is_and_keeps_all_state_but_the_moments(control: MakeControl, agent: str) -> None:
     ticket = tickets(agent)[1]
     before = ticket.digest
-    spoilt = spoil(control, agent, seed=11)
+    changed = control_of(control, agent, seed=11)
     assert ticket.digest == before, "the ticket itself stays as it is"
     assert "control" not in ticket.provenance
     assert ticket.state["optimizers"] is not None
-    assert same(dict(spoilt.state), {**ticket.state, "optimizers": None})
+    assert same(dict(changed.state), {**ticket.state, "optimizers": None})
     said = {"control": control.__name__, "control_seed": 11, "of": before}
-    assert same(dict(spoilt.provenance), {**ticket.provenance, **said})
-    assert spoilt.digest != before
-    assert spoilt.mask.kept == ticket.mask.kept
+    assert same(dict(changed.provenance), {**ticket.provenance, **said})
+    assert changed.digest != before
+    assert changed.mask.kept == ticket.mask.kept
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_the_same_seed_spoils_alike_and_another_otherwise(control: Control) -> None:
-    digests = [spoil(control, "ppo", seed=seed).digest for seed in (5, 5, 6)]
+def test_the_same_seed_changes_alike_and_another_otherwise(control: MakeControl) -> None:
+    digests = [control_of(control, "ppo", seed=seed).digest for seed in (5, 5, 6)]
     assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize("control", CONTROLS[1:])
-def test_controls_that_make_no_agent_leave_the_global_generators_alone(control: Control) -> None:
+def test_controls_that_make_no_agent_leave_the_global_generators_alone(control: MakeControl) -> None:
     ticket = tickets("ppo")[1]
     before = torch.get_rng_state()
     control(ticket, seed=0)
@@ -85,14 +85,14 @@ def test_controls_that_make_no_agent_leave_the_global_generators_alone(control: 
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_planted_control_starts_at_its_weights_under_its_mask(control: Control, agent: str) -> None:
-    spoilt = spoil(control, agent)
-    model = spoilt.plant(BY_NAME[agent].make(8))
-    copies = spoilt.state["copies"]
+def test_a_planted_control_starts_at_its_weights_under_its_mask(control: MakeControl, agent: str) -> None:
+    changed = control_of(control, agent)
+    model = changed.plant(BY_NAME[agent].make(8))
+    copies = changed.state["copies"]
     for name, weight in model.policy.state_dict().items():
         origin = copies.get(name, name)
-        kept = spoilt.mask[origin] if origin in spoilt.mask else torch.ones(weight.shape, dtype=torch.bool)
-        assert torch.equal(weight, spoilt.weights[name] * kept), name
+        kept = changed.mask[origin] if origin in changed.mask else torch.ones(weight.shape, dtype=torch.bool)
+        assert torch.equal(weight, changed.weights[name] * kept), name
 
 
 # --- permuted weights ------------------------------------------------------------------------------------
@@ -100,20 +100,22 @@ def test_a_planted_control_starts_at_its_weights_under_its_mask(control: Control
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_permuted_weights_move_kept_weights_within_layers_and_copies_follow(agent: str) -> None:
-    ticket, spoilt = tickets(agent)[1], spoil(rt.permuted_weights, agent)
+    ticket, changed = tickets(agent)[1], control_of(rt.permuted_weights, agent, seed=2)
     copies = ticket.state["copies"]
     followers = {copy: origin for copy, origin in copies.items() if origin in ticket.mask}
     assert len(followers) == ALIASES[agent], sorted(copies)
-    assert spoilt.mask == ticket.mask
-    assert moved(ticket, spoilt) == {*ticket.mask, *followers}
+    assert changed.mask == ticket.mask
+    # A layer that keeps one weight has nothing to permute.
+    several = {name for name, count in ticket.mask.layers.items() if count.kept > 1}
+    assert moved(ticket, changed) == several | {copy for copy, origin in followers.items() if origin in several}
     for name, kept in ticket.mask.items():
         group = [name, *(follower for follower, origin in followers.items() if origin == name)]
         # Values that stood in one place before stand in one place after, whichever that is.
-        before, after = (torch.stack([spoiled.weights[n][kept] for n in group]) for spoiled in (ticket, spoilt))
+        before, after = (torch.stack([each.weights[n][kept] for n in group]) for each in (ticket, changed))
         pairs = (torch.unique(values, dim=1, return_counts=True) for values in (before, after))
         assert all(map(torch.equal, *pairs))
         for member in group:
-            assert torch.equal(ticket.weights[member][~kept], spoilt.weights[member][~kept])
+            assert torch.equal(ticket.weights[member][~kept], changed.weights[member][~kept])
 
 
 def test_the_case_has_target_twins_that_lag_behind_their_origins() -> None:
@@ -141,24 +143,24 @@ def test_permuted_weights_need_two_different_weights_in_a_layer() -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_permuted_mask_keeps_weights_and_layer_densities(agent: str) -> None:
-    ticket, spoilt = tickets(agent)[1], spoil(rt.permuted_mask, agent)
-    assert moved(ticket, spoilt) == set()
-    assert spoilt.mask.layers == ticket.mask.layers
-    assert list(spoilt.mask) == list(ticket.mask)
+    ticket, changed = tickets(agent)[1], control_of(rt.permuted_mask, agent)
+    assert moved(ticket, changed) == set()
+    assert changed.mask.layers == ticket.mask.layers
+    assert list(changed.mask) == list(ticket.mask)
     chance = sum(2 * c.kept * (1 - c.density) for c in ticket.mask.layers.values()) / ticket.mask.total
-    assert spoilt.mask.distance(ticket.mask) == pytest.approx(chance, abs=3 / ticket.mask.total**0.5)
+    assert changed.mask.distance(ticket.mask) == pytest.approx(chance, abs=3 / ticket.mask.total**0.5)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_random_mask_keeps_weights_and_count_but_spreads_them_evenly(agent: str) -> None:
-    ticket, spoilt = tickets(agent)[1], spoil(rt.random_mask, agent)
-    assert moved(ticket, spoilt) == set()
-    assert spoilt.mask.kept == ticket.mask.kept
-    assert spoilt.mask.layers != ticket.mask.layers
-    for count in spoilt.mask.layers.values():
+    ticket, changed = tickets(agent)[1], control_of(rt.random_mask, agent)
+    assert moved(ticket, changed) == set()
+    assert changed.mask.kept == ticket.mask.kept
+    assert changed.mask.layers != ticket.mask.layers
+    for count in changed.mask.layers.values():
         assert count.density == pytest.approx(ticket.density, abs=3 * 0.5 / count.total**0.5)
-    assert spoilt.mask.distance(ticket.mask) == pytest.approx(
-        spoilt.mask.chance_distance(ticket.mask), abs=3 / ticket.mask.total**0.5
+    assert changed.mask.distance(ticket.mask) == pytest.approx(
+        changed.mask.chance_distance(ticket.mask), abs=3 / ticket.mask.total**0.5
     )
 
 
@@ -175,13 +177,13 @@ def test_a_layer_of_a_random_mask_keeps_as_many_as_chance_gives_it() -> None:
 
 
 def test_random_masks_of_one_search_nest() -> None:
-    masks = [spoil(rt.random_mask, "ppo", level=level).mask for level in (1, 2)]
+    masks = [control_of(rt.random_mask, "ppo", level=level).mask for level in (1, 2)]
     assert all(later.is_within(earlier) for earlier, later in pairwise(masks))
     assert masks[1].density == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize("draw", range(20))
-def test_a_mask_of_two_weights_is_spoiled_into_the_only_other_one(draw: int) -> None:
+def test_a_mask_of_two_weights_becomes_the_only_other_one(draw: int) -> None:
     ticket = by_hand(torch.tensor([True, False]), torch.tensor([1.0, 2.0]))
     for control in (rt.permuted_mask, rt.random_mask):
         assert control(ticket, seed=draw).mask["w"].tolist() == [False, True]
@@ -207,12 +209,12 @@ def test_random_reinit_has_the_mask_and_the_weights_of_a_fresh_agent(agent: str)
         made.append(seed)
         return BY_NAME[agent].make(seed)
 
-    spoilt = rt.random_reinit(ticket, make, seed=2)
-    assert spoilt.mask == ticket.mask
-    assert set(ticket.mask) <= moved(ticket, spoilt)
+    changed = rt.random_reinit(ticket, make, seed=2)
+    assert changed.mask == ticket.mask
+    assert set(ticket.mask) <= moved(ticket, changed)
     assert len(made) == 1
     fresh = BY_NAME[agent].make(made[0]).policy.state_dict()
-    assert all(torch.equal(spoilt.weights[name], fresh[name]) for name in fresh)
+    assert all(torch.equal(changed.weights[name], fresh[name]) for name in fresh)
     assert made[0] not in (2, ticket.provenance["seed"])
 
 

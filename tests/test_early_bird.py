@@ -119,7 +119,7 @@ def test_fine_tuning_after_an_early_bird_trains_as_long_as_rewinding_would() -> 
 @pytest.mark.parametrize(("threshold", "timesteps"), [(0.03, 97), (0.01, 384)])
 def test_a_resumed_early_bird_level_equals_an_uninterrupted_one(threshold: float, timesteps: int) -> None:
     bird = rt.EarlyBird(density=0.3, every=32, window=2, threshold=threshold, criterion=rt.magnitude)
-    request = Training(0, early_bird=bird, keep_at=(32,))
+    request = Training(0, during=(bird,), keep_at=(32,))
     model, result, saved = trained(CASE, request, boundaries=(0, 32, 96))
     assert len(saved) == 2
     assert result.timesteps == timesteps

@@ -177,8 +177,11 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
     ("seeds = [0, 1], now it is [5, 0, 1]", lambda: replace(ALL, seeds=[5, 0, 1])),
     ("agent.hyperparameters.gamma = 0.99, now it is 0.9", lambda: _agent(gamma=0.9)),
     ("agent.hyperparameters.learning_rate = 0.0003, now it is 0.1", lambda: _agent(learning_rate=0.1)),
-    ("agent.modules = [", lambda: _agent(policy_kwargs={"net_arch": [8]})),
-    ("agent.modules = [", lambda: _agent(policy_kwargs={"net_arch": [16], "activation_fn": torch.nn.ReLU})),
+    ("agent.modules.action_net = ", lambda: _agent(policy_kwargs={"net_arch": [8]})),
+    (
+        "agent.modules.mlp_extractor.policy_net.1 = 'Tanh()', now it is 'ReLU()'",
+        lambda: _policy(activation_fn=torch.nn.ReLU),
+    ),
     ("agent.optimizers.policy.optimizer.eps = 1e-05", lambda: _optimizer(eps=1e-4)),
     ("agent.policy_kwargs.ortho_init = None, now it is False", lambda: _policy(ortho_init=False)),
     ("callback = 'Count', now it is None", lambda: replace(ALL, callback=None)),

@@ -12,9 +12,9 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.imp import make_ticket, ticket_request
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Setting
+from rl_tickets.training.ticketing import make_ticket
 
 SAC = BY_NAME["sac"]
 """Has every part: entropy coefficient, moments, VecNormalize, replay buffer."""
@@ -32,7 +32,8 @@ def begun(rewind: rt.Rewind) -> tuple[rt.Mask, TrainingState, Trained]:
     mask = sparse_mask(SAC.make(0))
     seen: list[TrainingState] = []
     ticket = make_ticket(mask, start, dense(), rewind, {})
-    request = ticket_request(1, ticket, start, dense().kept[SAC.at], rewind, SAC.total)
+    until, schedule_end = rewind.budget(SAC.total, dense().kept[SAC.at], start)
+    request = Training(1, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
     _, result, _ = trained(SAC, request, callback=lambda: Watch(seen))
     return mask, seen[0], result
 

@@ -1,6 +1,5 @@
 """Training state: a run that goes on from a file ends bit-identical to one that was never interrupted."""
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import rl_tickets as rt
 from rl_tickets.agents.segments import begin_segment
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.imp import make_ticket
+from rl_tickets.tickets import archive
 from rl_tickets.training.requests import Progress, Trained, Training
+from rl_tickets.training.ticketing import make_ticket
 from rl_tickets.training.trainers import Trainer
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -50,11 +50,8 @@ def dense_run(name: str, trainer: Trainer = PLAIN) -> tuple[dict[str, torch.Tens
 
 
 def through_a_file(progress: Progress, folder: Path) -> Progress:
-    states = {"state": progress.state, **{str(at): state for at, state in progress.kept.items()}}
-    for name, state in states.items():
-        state.save(folder / name)
-    kept = {at: TrainingState.load(folder / str(at)) for at in progress.kept}
-    return replace(progress, state=TrainingState.load(folder / "state"), kept=kept)
+    archive.write(folder / "progress", progress.tree())
+    return Progress.from_tree(archive.read(folder / "progress"))
 
 
 @every_trainer

@@ -137,7 +137,7 @@ def describe_agent(model: BaseAlgorithm) -> dict[str, Any]:
         "policy_kwargs": describe(model.policy_kwargs, "policy_kwargs"),
         "schedules": schedules,
         "optimizers": {path: _optimizer(optimizer) for path, optimizer in anatomy.optimizers(model).items()},
-        "modules": str(model.policy).splitlines(),
+        "modules": {name: repr(module) for name, module in model.policy.named_modules() if not [*module.children()]},
         "parameters": {name: list(p.shape) for name, p in model.policy.named_parameters()},
     }
 

@@ -17,7 +17,7 @@ from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.densities import check_densities
-from rl_tickets.tickets.identity import describe, text_of
+from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.mask import Mask, kept_count
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.selecting import Pruned, prune
@@ -96,8 +96,8 @@ class IMP(Plan):
         origin: dict[str, Any] = {
             "level": level,
             "total_timesteps": setup.total_timesteps,
-            "criterion": text_of(describe(self.criterion, "criterion")),
-            "scope": text_of(describe(self.scope, "scope")),
+            "criterion": name_of(self.criterion),
+            "scope": name_of(self.scope),
             "collapsed": list(pruned.collapsed),
         }
         return make_ticket(pruned.mask, start, trained, self.rewind, origin)

@@ -132,3 +132,18 @@ def text_of(described: Plain) -> str:
     args = [text_of(value) for value in rest.pop("args", [])]
     args += [f"{key}={text_of(value)}" for key, value in rest.items()]
     return f"{text_of(called)}({', '.join(args)})"
+
+
+def name_of(choice: object) -> str:
+    """What a choice is called where it is only told, not compared: a function's name, or a line with its settings.
+
+    Example:
+        >>> name_of(max), name_of(partial(max, key=abs)), name_of("global")
+        ('max', 'max(key=abs)', 'global')
+    """
+    if isinstance(choice, FunctionType | MethodType):
+        return choice.__qualname__
+    try:
+        return text_of(describe(choice))
+    except ValueError:
+        return type(choice).__qualname__

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.curve import CurvePoint, LearningCurve
 from rl_tickets.training.during import During, Row
+from rl_tickets.training.early_bird import EarlyBird, Sighting
 
 
 class DivergenceWarning(UserWarning):
@@ -119,6 +121,16 @@ class Trained:
     provenance: dict[str, Any]
     observed: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """The learning curve."""
+        return tuple(CurvePoint._make(row) for row in self.observed.get(LearningCurve.table, ()))
+
+    @property
+    def sightings(self) -> tuple[Sighting, ...]:
+        """Distances of masks that early-bird saw; none without it."""
+        return tuple(Sighting._make(row) for row in self.observed.get(EarlyBird.table, ()))
 
     def at(self, step: int) -> TrainingState:
         """The state at a step that the request asked to keep; its end, which is said, if it had diverged before."""

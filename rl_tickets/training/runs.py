@@ -158,7 +158,7 @@ class Run:
             diverged=not finite,
             copies=anatomy.copies(model),
             provenance=provenance(model, self._setting.seed),
-            observed={table: tuple(observer.rows()) for table, observer in self._observers.items()},
+            observed={table: tuple(map(tuple, observer.rows())) for table, observer in self._observers.items()},
             problem=self._problem,
         )
 
