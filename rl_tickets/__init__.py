@@ -5,6 +5,7 @@ from rl_tickets.agents.holding import hold as hold
 from rl_tickets.agents.layers import WiringError as WiringError
 from rl_tickets.agents.neurons import inputs as inputs
 from rl_tickets.agents.neurons import neurons as neurons
+from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
 from rl_tickets.evaluation.returns import RandomPolicy as RandomPolicy
@@ -33,6 +34,7 @@ from rl_tickets.search.finding import Level as Level
 from rl_tickets.search.finding import find_tickets as find_tickets
 from rl_tickets.search.imp import IMP as IMP
 from rl_tickets.search.plan import Plan as Plan
+from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
 from rl_tickets.tickets.criteria import lamp as lamp
 from rl_tickets.tickets.criteria import magnitude as magnitude

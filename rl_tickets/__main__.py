@@ -1,4 +1,4 @@
-"""`python -m rl_tickets`: look at a ticket, compare two results folders."""
+"""`python -m rl_tickets`: look at a ticket, compare two results folders, evaluate one over."""
 
 from rl_tickets.lab.commands import main
 

@@ -1,14 +1,16 @@
-"""The command line of the package itself: what is in a ticket, and how two experiments compare."""
+"""The command line of the package itself: what is in a ticket, how two experiments compare, one evaluated over."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from rl_tickets.lab.evaluating import evaluate_over, experiment_of
 from rl_tickets.lab.user_errors import complain
-from rl_tickets.report import compare_folders
+from rl_tickets.report import compare_folders, terminal_table
 from rl_tickets.tickets.ticket import Ticket
 
 
@@ -33,7 +35,7 @@ def show(ticket: tyro.conf.Positional[Path], /) -> None:
     console.print(f"digest {found.digest}", soft_wrap=True)
 
 
-def compare(a: tyro.conf.Positional[Path], b: tyro.conf.Positional[Path], /) -> None:
+def compare_results(a: tyro.conf.Positional[Path], b: tyro.conf.Positional[Path], /) -> None:
     """Compares two results folders, search by search and level by level.
 
     Args:
@@ -43,11 +45,29 @@ def compare(a: tyro.conf.Positional[Path], b: tyro.conf.Positional[Path], /) -> 
     print(compare_folders(a, b))
 
 
+def evaluate(
+    folder: tyro.conf.Positional[Path], /, *, episodes: int, out: Path | None = None, script: Path | None = None
+) -> None:
+    """Lets the final policies of a finished experiment play other episodes; nothing is trained.
+
+    Args:
+        folder: a results folder that kept final weights.
+        episodes: of every policy.
+        out: the new results folder; by default beside the old one, named after the episodes.
+        script: that made the folder; by default the one that its command names, which is run for its factories.
+    """
+    out = out or folder.with_name(f"{folder.name}_{episodes}_episodes")
+    command = f"python -m rl_tickets evaluate {folder} --episodes {episodes}"
+    summary = evaluate_over(folder, experiment_of(folder, script), episodes=episodes, out=out, command=command)
+    console = Console()
+    console.print(terminal_table(summary))
+    console.print(f"Report {out / 'report.md'}", soft_wrap=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `show` or `compare`; what a user can mend ends with one sentence and exit status 2."""
+    """Runs `show`, `compare` or `evaluate`; what a user can mend ends with one sentence and exit status 2."""
+    commands: dict[str, Callable[..., None]] = {"show": show, "compare": compare_results, "evaluate": evaluate}
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"show": show, "compare": compare}, args=arguments, prog="python -m rl_tickets", description=__doc__
-        )
+        tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="python -m rl_tickets", description=__doc__)
     except (ValueError, OSError) as error:
         complain(error)

@@ -1,0 +1,125 @@
+"""Evaluating a results folder over: its final policies, kept as weights, play other episodes; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from rl_tickets.agents.making import fresh_agent
+from rl_tickets.evaluation.returns import RandomPolicy, play
+from rl_tickets.lab.description import describe_agent
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.store import Store
+from rl_tickets.lab.task import one_thread
+from rl_tickets.report import Summary, write_report
+from rl_tickets.report.rows import LevelRow, Row, Series
+from rl_tickets.report.tables import append_rows, read_layers, read_levels, settle
+from rl_tickets.search.plan import DENSE
+from rl_tickets.tickets.archive import write_whole
+
+
+def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: Path, command: str = "") -> Summary:
+    """Lets every final policy whose weights were kept play anew, and reports on it in a folder of its own.
+
+    Args:
+        folder: of a finished experiment.
+        experiment: that made it; only its agent and its environment are used.
+        episodes: of every policy, reset with the seeds that the folder's episodes had, and on from there.
+        out: the new results folder.
+        command: what its report names as the command that made it.
+
+    Raises:
+        ValueError: the folder is another experiment's, or kept no weights of the dense runs; or `out` is taken.
+    """
+    store = Store(folder)
+    described = json.loads(store.description.read_text())
+    if out.exists():
+        raise ValueError(f"{out} exists already; choose another --out, or delete it")
+    with one_thread():
+        model: Any = fresh_agent(experiment.make_model, experiment.all_seeds[0])
+        if json.loads(json.dumps(describe_agent(model))) != described["settings"]["agent"]:
+            raise ValueError(f"{folder} was made with another agent than this experiment's; evaluate it with its own")
+        seed = int(described["settings"]["evaluation_seed"])
+        levels = [row for row in read_levels(folder) if store.weights(row.run).exists()]
+        if not any(row.run.search == DENSE for row in levels):
+            raise ValueError(
+                f'{folder} kept no final weights of its dense runs; run it again with Experiment(keep="all")'
+            )
+        random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=episodes, seed=seed)
+        rows = [
+            row for level in track(levels, folder.name) for row in _played(store, experiment, level, episodes, seed)
+        ]
+    runs = {row.run for row in levels}
+    rows += [row for row in read_layers(folder) if row.run in runs]
+    changed = {"episodes": episodes, "random_return": float(random.returns.mean())}
+    described |= {"command": command, "settings": {**described["settings"], **changed}}
+    write_whole(out / "experiment.json", (json.dumps(described, indent=1) + "\n").encode())
+    append_rows(out, rows)
+    settle(out)
+    return write_report(out)
+
+
+def _played(store: Store, experiment: Experiment, level: LevelRow, episodes: int, seed: int) -> Iterator[Row]:
+    trained = store.trained(level.run)
+    assert trained is not None
+    model = fresh_agent(experiment.make_model, level.run.seed)
+    trained.end.restore(model)
+    played = play(model, experiment.make_env, episodes=episodes, seed=seed)
+    if (env := model.get_env()) is not None:
+        env.close()
+    yield dataclasses.replace(level, mean_return=float(played.returns.mean()), ticket="")
+    yield Series("returns", level.run, {"returns": played.returns.tolist(), "lengths": played.lengths.tolist()})
+
+
+def experiment_of(folder: Path, script: Path | None = None) -> Experiment:
+    """The experiment of the script that made a folder; the script is run, as its user ran it, but not its experiment.
+
+    Args:
+        folder: a results folder, whose command names the script.
+        script: another one.
+
+    Raises:
+        ValueError: there is no such script here, or it holds no experiment.
+    """
+    if script is None:
+        script = _script_of(folder)
+    if not script.is_file():
+        raise ValueError(f"there is no {script} here, which made {folder}; say where it is by --script")
+    with _beside(script):
+        found = runpy.run_path(str(script), run_name="evaluated")
+    for value in found.values():
+        if isinstance(value, Experiment):
+            return value
+    raise ValueError(f"{script} holds no rt.Experiment at its top level; name the script that does by --script")
+
+
+def _script_of(folder: Path) -> Path:
+    path = folder / "experiment.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a results folder, for it has no experiment.json")
+    command = str(json.loads(path.read_text()).get("command", ""))
+    # A relative path to a script of one's own: a results folder may be another's, and names no other code to run.
+    named = next((word for word in shlex.split(command) if re.fullmatch(r"(\w[\w-]*/)*\w[\w-]*\.py", word)), None)
+    if named is None or Path(named).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} does not say which script made it; name it by --script")
+    return Path(named)
+
+
+@contextmanager
+def _beside(script: Path) -> Iterator[None]:
+    """What lies beside a script can be imported, as when Python runs it."""
+    sys.path.insert(0, str(script.resolve().parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(script.resolve().parent))
