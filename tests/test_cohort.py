@@ -331,7 +331,7 @@ def test_compiling_leaves_the_checks_of_distributions_on() -> None:
         "import torch\n"
         "from torch.distributions import Distribution\n"
         "from rl_tickets.training.cohorts.tracing import Traced\n"
-        "Traced(lambda x: (x + 1,), torch.ones(3))(torch.ones(3))\n"
+        "Traced(lambda _, x: (x + 1,), (), torch.ones(3))(torch.ones(3))\n"
         "assert Distribution._validate_args is True\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)

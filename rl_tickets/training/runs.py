@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.holding import hold
+from rl_tickets.agents.holding import held_mask, hold
 from rl_tickets.agents.schedules import retimed
 from rl_tickets.agents.segments import SeedDraws, Segments
 from rl_tickets.agents.state import TrainingState
@@ -75,10 +75,8 @@ class Run:
         start = resume.state if resume is not None else request.start
         if start is not None:
             start.restore(model)
-        self.mask = Mask.dense(model, request.prunable)
         if request.ticket is not None:
             hold(model, request.ticket.mask)
-            self.mask = request.ticket.mask
         self._begin = request.start.timesteps if request.start is not None else 0
         self._resumed = model.num_timesteps if resume is not None else -1
         self._kept: dict[int, TrainingState] = dict(resume.kept) if resume else {}
@@ -88,6 +86,12 @@ class Run:
             self._curve.resume(resume.curve)
             if self._bird and resume.early_bird:
                 self._bird.resume(resume.early_bird)
+
+    @property
+    def mask(self) -> Mask:
+        """The mask that is held now; the full one for an agent that is not held."""
+        held = held_mask(self.model)
+        return Mask.dense(self.model, self.request.prunable) if held is None else held
 
     @property
     def steps_left(self) -> int:

@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.utils import set_random_seed
 
+from rl_tickets.agents.holding import check_held
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import CannotJoin, shape_of
 from rl_tickets.training.cohorts.tracing import compiler
@@ -76,6 +77,7 @@ def learn(run: Run) -> None:
             # torch refuses to sample from the NaN that a diverged network gives it.
             if run.finite:
                 raise
+    check_held(run.model)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
+from rl_tickets.agents.holding import Hold, hold_of
 from rl_tickets.training.cohorts.acting import Acting, clipped
 from rl_tickets.training.cohorts.joining import CannotJoin, Shape, template
 from rl_tickets.training.cohorts.member import Member
@@ -74,7 +75,7 @@ class Cohort:
 
     def _enter(self, member: Member) -> None:
         model, slot = member.model, member.slot
-        self.stack.place(slot, model.policy, model.policy.optimizer, member.run.mask)
+        self.stack.place(slot, model.policy, model.policy.optimizer)
         self.rollouts.lend(slot, model.rollout_buffer)
 
         def release() -> None:
@@ -153,11 +154,17 @@ class Cohort:
         """SB3's `train` of every member at once."""
         if not members:
             return members
+        holds = {member.slot: hold_of(member.model) for member in members}
         for member in members:
             self._knobs.set(member.slot, member.model)
-        epochs = [self._epoch(members)]
-        while len(epochs) < self._n_epochs and any(self._knobs.active[member.slot] for member in members):
-            epochs.append(self._epoch(members))
+            # A callback may have begun a hold, or ended one.
+            self.stack.follow(member.slot, holds[member.slot])
+        watching = {slot: held for slot, held in holds.items() if held is not None and held.watched}
+        epochs: list[Epoch] = []
+        while len(epochs) < self._n_epochs and (not epochs or any(self._knobs.active[slot] for slot in holds)):
+            # Any step may be a member's last where `target_kl` can stop it.
+            seen = watching if self._target_kl is not None or len(epochs) == self._n_epochs - 1 else {}
+            epochs.append(self._epoch(members, seen))
         for member in members:
             model, slot = member.model, member.slot
             self.stack.publish(slot, model.policy, model.policy.optimizer)
@@ -166,7 +173,7 @@ class Cohort:
             self._loss.record(model, terms)
         return members
 
-    def _epoch(self, members: list[Member]) -> Epoch:
+    def _epoch(self, members: list[Member], watching: Mapping[int, Hold]) -> Epoch:
         drawn = np.tile(np.arange(self._cuts[-1][1]), (len(self._now), 1))
         for member in members:
             if self._knobs.active[member.slot]:
@@ -177,7 +184,13 @@ class Cohort:
             if self._target_kl is not None:
                 ran.append(self._knobs.active.clone())
             index = torch.from_numpy(np.ascontiguousarray(places[:, start:stop]))
-            terms.append(self._updating[stop - start].step(index))
+            updating = self._updating[stop - start]
+            last = stop == self._cuts[-1][1]
+            dense = updating.dense_gradient(index) if watching and (last or self._target_kl is not None) else {}
+            terms.append(updating.step(index))
+            for slot, held in watching.items():
+                if dense and self._knobs.active[slot]:
+                    held.take_gradient({name: dense[name][slot] for name in held.mask if name in dense})
         return Epoch(torch.stack(terms).double().numpy(), torch.stack(ran).numpy() if ran else None)
 
 

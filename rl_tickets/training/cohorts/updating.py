@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -16,6 +17,9 @@ from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
+
+
+Tensors = dict[str, torch.Tensor]
 
 
 class Knobs:
@@ -34,6 +38,22 @@ class Knobs:
         for name in ("clip_range", "clip_range_vf"):
             if (schedule := getattr(model, name, None)) is not None:
                 getattr(self, name)[slot] = schedule(model._current_progress_remaining)
+
+
+class Inputs(NamedTuple):
+    """All that a gradient step reads and changes in place, but for the rows of its minibatch."""
+
+    weights: Tensors
+    moments: dict[str, Tensors]
+    masks: Tensors
+    fixed: Tensors
+    data: list[torch.Tensor]
+    """Of the rollouts, in the order of `DATA`."""
+    counts: torch.Tensor
+    active: torch.Tensor
+    rates: torch.Tensor
+    clip_range: torch.Tensor
+    clip_range_vf: torch.Tensor
 
 
 class Updating:
@@ -60,64 +80,74 @@ class Updating:
         policy.set_training_mode(True)
         loss, rule, discrete, target_kl = shape.loss, shape.rule, shape.discrete, shape.target_kl
         module = _EvaluateActions(policy)
-        keys = list(next(iter(stack.moments.values())))
-        names, masked, fixed = list(stack.weights), list(stack.masks), list(stack.fixed)
 
         def of_member(
-            weights: dict[str, torch.Tensor],
-            others: dict[str, torch.Tensor],
-            data: list[torch.Tensor],
-            index: torch.Tensor,
-            scalars: Scalars,
+            weights: Tensors, fixed: Tensors, data: list[torch.Tensor], index: torch.Tensor, scalars: Scalars
         ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
             batch = Batch(*(rows[index] for rows in data))
             actions = batch.actions.long().flatten() if discrete else batch.actions.float()
-            given = {f"policy.{name}": tensor for name, tensor in {**weights, **others}.items()}
+            given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
             return loss(lambda o, a: functional_call(module, given, (o, a)), batch._replace(actions=actions), scalars)
 
-        def update(*flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            given = iter(flat)
-            weights = {name: next(given) for name in names}
-            moments = {name: {key: next(given) for key in keys} for name in names}
-            masks = {name: next(given) for name in masked}
-            others = {name: next(given) for name in fixed}
-            data = [next(given) for _ in DATA]
-            counts, active, rates, clip, clip_vf, index = given
-            scalars = Scalars(clip, clip_vf)
-            gradients, terms = vmap(grad(of_member, has_aux=True))(weights, others, data, index, scalars)
-            gradients = {name: g * masks[name] if name in masks else g for name, g in gradients.items()}
+        def differentiate(here: Inputs, index: torch.Tensor) -> tuple[Tensors, tuple[torch.Tensor, ...]]:
+            scalars = Scalars(here.clip_range, here.clip_range_vf)
+            of_all = vmap(grad(of_member, has_aux=True))
+            gradients, terms = of_all(here.weights, here.fixed, here.data, index, scalars)
+            return gradients, terms
+
+        def update(here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            active, counts = here.active, here.counts
+            gradients, terms = differentiate(here, index)
+            gradients = {name: g * here.masks[name] if name in here.masks else g for name, g in gradients.items()}
             norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
             share = (shape.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
             if target_kl is not None:
                 approx_kl = terms[loss.terms.index("approx_kl")]
                 active.copy_(active & ~(approx_kl > 1.5 * target_kl))
             counts.copy_(counts + active)
-            sizes = [_stored(size) for size in rule.sizes(rates, counts.double())]
-            for name, weight in weights.items():
+            sizes = [_stored(size) for size in rule.sizes(here.rates, counts.double())]
+            for name, weight in here.weights.items():
                 tall = (-1, *(1 for _ in weight.shape[1:]))
-                new, changed = rule.step(weight, gradients[name] * share.view(tall), moments[name], *sizes)
-                new = new * masks[name] if name in masks else new
-                for old, moved in ((weight, new), *((moments[name][key], changed[key]) for key in keys)):
+                moments = here.moments[name]
+                new, changed = rule.step(weight, gradients[name] * share.view(tall), moments, *sizes)
+                new = new * here.masks[name] if name in here.masks else new
+                for old, moved in ((weight, new), *((moments[key], changed[key]) for key in moments)):
                     old.copy_(moved if target_kl is None else torch.where(active.view(tall), moved, old))
             return (torch.stack(terms),)
 
-        self._inputs = (
-            *stack.weights.values(),
-            *(moment for moments in stack.moments.values() for moment in moments.values()),
-            *stack.masks.values(),
-            *stack.fixed.values(),
-            *(rollouts.flat(field) for field in DATA),
+        def dense_gradient(here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            gradients, _ = differentiate(here, index)
+            return tuple(gradients[name] for name in here.masks)
+
+        self._names = list(stack.masks)
+        self._inputs = Inputs(
+            stack.weights,
+            stack.moments,
+            stack.masks,
+            stack.fixed,
+            [rollouts.flat(field) for field in DATA],
             stack.counts,
             knobs.active,
             knobs.rates,
             knobs.clip_range,
             knobs.clip_range_vf,
         )
-        self._update = Traced(update, *self._inputs, torch.zeros(len(stack.counts), batch_size, dtype=torch.int64))
+        self._index = torch.zeros(len(stack.counts), batch_size, dtype=torch.int64)
+        self._update = Traced(update, self._inputs, self._index)
+        self._dense_gradient = dense_gradient
 
     def step(self, index: torch.Tensor) -> torch.Tensor:
         """One gradient step on rows `index` (members, batch) of the rollouts; the loss's terms (terms, members)."""
-        return self._update(*self._inputs, index)[0]
+        return self._update(index)[0]
+
+    def dense_gradient(self, index: torch.Tensor) -> Tensors:
+        """The gradient of which `step` on the same rows would make a step, before masking: of what may be masked."""
+        return dict(zip(self._names, self._watching(index), strict=True))
+
+    @cached_property
+    def _watching(self) -> Traced:
+        """Traced only where somebody watches."""
+        return Traced(self._dense_gradient, self._inputs, self._index)
 
 
 def _stored(values: torch.Tensor) -> torch.Tensor:
