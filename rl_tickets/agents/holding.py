@@ -1,24 +1,20 @@
 """Holding a mask: pruned weights of an SB3 agent stay exactly zero, whatever trains it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
-from torch import nn
 from torch.optim import Optimizer
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.enforcing import LeakError as LeakError
+from rl_tickets.agents.enforcing import demand_zeros, held_class, zero
+from rl_tickets.agents.fitting import demand_fit, demand_same_layers, demand_values
+from rl_tickets.agents.moments import moments_of
 from rl_tickets.agents.watching import DenseGradient
 from rl_tickets.tickets.mask import Mask
-
-Model = TypeVar("Model", bound=BaseAlgorithm)
-
-
-class LeakError(RuntimeError):
-    """A pruned weight became non-zero in spite of its mask."""
 
 
 class Hold:
@@ -55,7 +51,7 @@ class Hold:
         ]
         for optimizer in anatomy.optimizers(model).values():
             self._hold_optimizer(optimizer, names)
-        for name, moment, _ in self._moments():
+        for name, moment, _ in moments_of(self._agent(), self._weights):
             moment.masked_fill_(self._bits[name] == 0, 0)
         self.enforce()
 
@@ -86,17 +82,9 @@ class Hold:
         def after_step(*_: object) -> None:
             if self._seen is not None:
                 self._seen.freeze(names[id(p)] for p in params if p.grad is not None)
-            _zero(pairs)
+            zero(pairs)
 
         self._handles.append(optimizer.register_step_post_hook(after_step))
-
-    def _moments(self) -> Iterator[tuple[str, torch.Tensor, float]]:
-        """Every optimizer's moments of the masked weights, each with the value it begins with."""
-        for optimizer in anatomy.optimizers(self._agent()).values():
-            for name, p in self._weights.items():
-                for key, moment in optimizer.state.get(p, {}).items():
-                    if key != "step" and isinstance(moment, torch.Tensor) and moment.shape == p.shape:
-                        yield name, moment, _initial(optimizer, key)
 
     @torch.no_grad()
     def change(self, mask: Mask, values: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -120,17 +108,15 @@ class Hold:
         if not self._handles:
             raise RuntimeError("this hold has ended; hold a mask again with `hold(model, mask)`")
         values = values or {}
-        _demand_same_layers(self._mask, mask)
-        for name, value in values.items():
-            if name not in mask or value.shape != self._weights[name].shape:
-                raise ValueError(f"the values for {name!r}, of shape {tuple(value.shape)}, fit no layer of the mask")
+        demand_same_layers(self._mask, mask)
+        demand_values(mask, values)
         come = {name: (mask[name] & ~self._mask[name]).to(p.device) for name, p in self._weights.items()}
         gone = {name: ~mask[name].to(p.device) for name, p in self._weights.items()}
         for p, name in [*((p, name) for name, p in self._weights.items()), *self._twins]:
             p.masked_fill_(gone[name] | come[name], 0)
             if name in values:
                 p.copy_(torch.where(come[name], values[name].to(p.device, p.dtype), p))
-        for name, moment, initial in self._moments():
+        for name, moment, initial in moments_of(self._agent(), self._weights):
             moment.masked_fill_(gone[name], 0).masked_fill_(come[name], initial)
         for name, p in self._weights.items():
             # In place: hooks, and where an agent is one of several trained in lock-step, share these tensors.
@@ -184,22 +170,13 @@ class Hold:
 
     def enforce(self) -> None:
         """Sets every pruned weight, target networks' included, to exactly zero."""
-        _zero(self._pairs)
+        zero(self._pairs)
 
     def check(self) -> None:
         """Raises LeakError, naming the layer, where a pruned weight is not exactly zero."""
         names = {id(p): name for name, p in self._agent().policy.named_parameters()}
         for p, bits in self._pairs:
-            pruned = p.detach()[bits == 0]
-            if pruned.isnan().any():  # The agent diverged, nothing leaked.
-                p.detach().masked_fill_(bits == 0, 0)
-                continue
-            leaked = int(pruned.count_nonzero())
-            if leaked:
-                raise LeakError(
-                    f"{leaked} pruned weights of {names.get(id(p), 'a target network')} are no longer zero after "
-                    f"training this {self._class.__name__}; something writes weights past the optimizer"
-                )
+            demand_zeros(p, bits, names.get(id(p), "a target network"), self._class)
 
     def remove(self) -> BaseAlgorithm:
         """Takes every hook out and gives the agent back as it is: zeros stay until training moves them.
@@ -211,7 +188,7 @@ class Hold:
         self._handles.clear()
         model = self._agent()
         if _HOLDS.get(model) is self:
-            for name, moment, initial in self._moments():
+            for name, moment, initial in moments_of(self._agent(), self._weights):
                 moment.masked_fill_(self._bits[name] == 0, initial)
             model.__class__ = self._class
             del _HOLDS[model]
@@ -251,12 +228,12 @@ def hold(model: BaseAlgorithm, mask: Mask) -> Hold:
         >>> bool(weight[~half["action_net.weight"]].any()), held.remove() is model
         (False, True)
     """
-    _demand_fit(dict(model.policy.named_parameters()), mask, anatomy.trained_parameters(model))
+    demand_fit(dict(model.policy.named_parameters()), mask, anatomy.trained_parameters(model))
     if model in _HOLDS:
         _HOLDS[model].remove()
     held = Hold(model, mask)
     _HOLDS[model] = held
-    model.__class__ = _held_class(type(model))
+    model.__class__ = held_class(type(model), hold_of)
     return held
 
 
@@ -279,83 +256,3 @@ def check_held(model: BaseAlgorithm) -> None:
     """Raises LeakError if the agent is held and a pruned weight is not exactly zero."""
     if model in _HOLDS:
         _HOLDS[model].check()
-
-
-def _held_class(cls: type[Model]) -> type[Model]:
-    """The same algorithm, whose `train`, `learn` and `set_parameters` keep the mask; what it loads is not held.
-
-    A subclass, since attributes set on the agent would end in its saved file.
-    """
-
-    # A callback may have ended the hold, or begun another, by the time the method returns.
-    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _demand_hold(self)
-        result = cls.train(self, *args, **kwargs)  # type: ignore[attr-defined]
-        # TRPO and algorithms of users' own write weights past the optimizer.
-        if (held := hold_of(self)) is not None:
-            held.enforce()
-        return result
-
-    def learn(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _demand_hold(self)
-        result = cls.learn(self, *args, **kwargs)
-        check_held(self)
-        return result
-
-    def set_parameters(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = cls.set_parameters(self, *args, **kwargs)
-        _demand_hold(self).enforce()
-        return result
-
-    def load(_: Any, *args: Any, **kwargs: Any) -> Any:
-        return cls.load(*args, **kwargs)
-
-    methods: dict[str, Any] = {"learn": learn, "set_parameters": set_parameters, "load": classmethod(load)}
-    if hasattr(cls, "train"):
-        methods["train"] = train
-    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
-
-
-def _demand_hold(model: BaseAlgorithm) -> Hold:
-    if model not in _HOLDS:
-        raise LeakError(f"this {type(model).__name__} is a copy of a held agent, without hooks; hold the mask again")
-    return _HOLDS[model]
-
-
-def _demand_fit(named: dict[str, nn.Parameter], mask: Mask, owned: set[int]) -> None:
-    for name in mask:
-        if name not in named:
-            raise ValueError(f"the mask covers {name!r}, which this policy lacks: it is of another architecture")
-        if named[name].shape != mask[name].shape:
-            raise ValueError(
-                f"the mask's {name!r} has shape {tuple(mask[name].shape)}, the policy's {tuple(named[name].shape)}: "
-                "it is of another architecture"
-            )
-        if id(named[name]) not in owned:
-            raise ValueError(f"no optimizer trains {name!r}, so there is nothing to hold there")
-
-
-def _demand_same_layers(ours: Mask, theirs: Mask) -> None:
-    for name in [*ours, *theirs]:
-        if name not in ours or name not in theirs:
-            side = "held" if name in ours else "other"
-            raise ValueError(f"only the {side} mask covers {name!r}; a mask changes over the same layers")
-        if ours[name].shape != theirs[name].shape:
-            raise ValueError(
-                f"{name!r} has shape {tuple(theirs[name].shape)} in the other mask, {tuple(ours[name].shape)} in the "
-                "held one; a mask changes over the same layers"
-            )
-
-
-def _initial(optimizer: Optimizer, moment: str) -> float:
-    """What a moment is before an optimizer's first step."""
-    if moment == "square_avg" and isinstance(optimizer, RMSpropTFLike):
-        return 1.0
-    if moment == "sum":
-        return float(optimizer.defaults.get("initial_accumulator_value", 0.0))  # Adagrad's.
-    return 0.0
-
-
-@torch.no_grad()
-def _zero(pairs: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
-    torch._foreach_mul_([p for p, _ in pairs], [bits for _, bits in pairs])
