@@ -38,3 +38,4 @@ from rl_tickets.training.rewinding import Rewind as Rewind
 from rl_tickets.training.rewinding import RewindWarning as RewindWarning
 from rl_tickets.training.trainers import Cohorts as Cohorts
 from rl_tickets.training.trainers import Plain as Plain
+from rl_tickets.training.trainers import PlainTrainingWarning as PlainTrainingWarning

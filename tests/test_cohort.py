@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -34,6 +36,8 @@ from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training import trainers
 from rl_tickets.training.cohorts import tracing
 from rl_tickets.training.cohorts.cohort import Cohort
+from rl_tickets.training.cohorts.fingerprint import fingerprint
+from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Run, Setting
@@ -398,6 +402,39 @@ def leak(ticket: Ticket) -> None:
     together(Run(setting(ppo, 1, callback=Write), Training(1, ticket=ticket)))
 
 
+class Explode(BaseCallback):
+    """Sets every weight to NaN after the first rollout, and perhaps a pruned one to 1."""
+
+    def __init__(self, leak: bool) -> None:
+        super().__init__()
+        self._leak = leak
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps:
+            for p in self.model.policy.parameters():
+                p.data.fill_(torch.nan)
+            if self._leak:
+                next(self.model.policy.parameters()).data.fill_(1.0)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_the_error_that_ends_a_diverged_run_is_kept() -> None:
+    ticket = ticket_for(ppo, 1)
+    run = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    PLAIN.start()([run])
+    assert not run.finite
+    assert run.problem.startswith("ValueError: Expected parameter logits")
+    assert run.finish().diverged
+    member = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    together(member)
+    assert not member.finite
+    assert member.problem == ""
+    with pytest.raises(rt.LeakError):
+        PLAIN.start()([Run(setting(ppo, 1, callback=partial(Explode, True)), Training(1, ticket=ticket))])
+
+
 def exploding(seed: int) -> PPO:
     return ppo(seed, learning_rate=1e30 if seed == 1 else 1e-2)
 
@@ -675,6 +712,149 @@ def test_agents_that_differ_in_what_they_compute_train_in_cohorts_of_their_own()
 
     for one, other in both_ways(runs):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 12")
+def test_agents_of_all_seeds_and_ages_share_a_cohort(option: str) -> None:
+    make = OPTIONS[option]
+    young, old = make(0), make(1)
+    old.learn(1)
+    rt.hold(old, rt.Mask.dense(old))
+    assert shape_of(young, ()).signature == shape_of(old, ()).signature
+
+
+@dataclass
+class Factor:
+    value: float
+
+
+class Plain:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def times(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: x * factor
+
+
+def local_class(factor: float) -> type:
+    class Local:
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x * factor
+
+    return Local
+
+
+def circle(value: float) -> list[Any]:
+    found: list[Any] = [value]
+    found.append(found)
+    return found
+
+
+DIFFERENT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "numbers": (lambda: 1.0, lambda: 2.0),
+    "number and text": (lambda: 1, lambda: "1"),
+    "lists": (lambda: [1.0, 2.0], lambda: [1.0, 3.0]),
+    "list and tuple": (lambda: [1], lambda: (1,)),
+    "dicts": (lambda: {"a": [1]}, lambda: {"a": [2]}),
+    "sets": (lambda: {"a", "b"}, lambda: {"a", "c"}),
+    "arrays": (lambda: np.arange(2000.0), lambda: np.arange(2000.0) + (np.arange(2000) == 1000)),
+    "tensors": (lambda: torch.zeros(3), lambda: torch.ones(3)),
+    "tensors of other types": (lambda: torch.zeros(2), lambda: torch.zeros(2, dtype=torch.float64)),
+    "constants of functions": (lambda: lambda x: x + 1, lambda: lambda x: x + 2),
+    "names in functions": (lambda: lambda x: x.sin(), lambda: lambda x: x.cos()),
+    "closures": (lambda: times(1.0), lambda: times(2.0)),
+    "functions in functions": (lambda: lambda x: (lambda: x + 1)(), lambda: lambda x: (lambda: x + 2)()),
+    "torch's functions": (lambda: torch.sin, lambda: torch.cos),
+    "partials": (lambda: partial(torch.clamp, min=0.0), lambda: partial(torch.clamp, min=1.0)),
+    "methods": (lambda: Factor(1.0).__eq__, lambda: Factor(2.0).__eq__),
+    "dataclasses": (lambda: Factor(1.0), lambda: Factor(2.0)),
+    "objects": (lambda: Plain([Plain(1)]), lambda: Plain([Plain(2)])),
+    "classes": (lambda: torch.nn.ReLU, lambda: torch.nn.Tanh),
+    "classes made in functions": (lambda: local_class(1.0), lambda: local_class(2.0)),
+    "circles": (lambda: circle(1.0), lambda: circle(2.0)),
+    "spaces": (lambda: spaces.Box(0, np.full(3, 1, np.float32)), lambda: spaces.Box(0, np.arange(1, 4, dtype="f"))),
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_a_fingerprint_shows_every_attribute(kind: str) -> None:
+    def network(value: Any, name: str = "_value") -> torch.nn.Module:
+        found = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        setattr(found[0], name, value)
+        return found
+
+    one, other = DIFFERENT[kind]
+    assert fingerprint(network(one())) == fingerprint(network(one()))
+    assert fingerprint(network(one())) != fingerprint(network(other()))
+    assert fingerprint(network(one())) != fingerprint(network(one(), "value"))
+
+
+def test_what_cannot_be_compared_is_like_nothing_else() -> None:
+    def deep() -> Any:
+        found: Any = 0
+        for _ in range(10_000):
+            found = [found]
+        return found
+
+    for opaque in (object(), iter([1]), threading.Lock(), deep()):
+        network = torch.nn.Linear(2, 2)
+        network.opaque = opaque
+        assert fingerprint(network) != fingerprint(network)
+
+
+def test_a_fingerprint_knows_hooks_and_shared_layers() -> None:
+    def hooked(factor: float) -> torch.nn.Module:
+        network = torch.nn.Linear(2, 2)
+        network.register_forward_hook(lambda *given: given[-1] * factor)
+        return network
+
+    assert fingerprint(hooked(1.0)) == fingerprint(hooked(1.0)) != fingerprint(hooked(2.0))
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    mirrored = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    layers.order, mirrored.order = [layers[0], layers[1]], [mirrored[1], mirrored[0]]  # type: ignore[assignment]
+    assert fingerprint(layers) != fingerprint(mirrored)
+    mirrored.order.reverse()  # type: ignore[operator, union-attr]
+    assert fingerprint(layers) == fingerprint(mirrored)
+
+
+class Composed(Sines):
+    """Computes with what it is given: a function, factors in a list."""
+
+    def __init__(self, observation_space: spaces.Box, act: Any, factors: list[float]) -> None:
+        super().__init__(observation_space)
+        self.act, self._factors = act, factors
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(observations)) * self._factors[0]
+
+
+def test_agents_that_differ_in_a_function_or_a_list_train_as_by_sb3() -> None:
+    def make(seed: int) -> PPO:
+        given = {"act": times(float(1 + seed % 2)), "factors": [float(1 + seed // 2)]}
+        return ppo(seed, policy_kwargs=small(features_extractor_class=Composed, features_extractor_kwargs=given))
+
+    for one, other in both_ways(lambda: [Run(setting(make, seed, 32), Training(0)) for seed in range(4)]):
+        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
+
+
+def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reason() -> None:
+    def runs() -> list[Run]:
+        makes = (BY_NAME["dqn"].make, ppo, BY_NAME["dqn"].make, REASONS["its policy cannot be traced"])
+        return [Run(setting(make, seed, 48), Training(0)) for seed, make in enumerate(makes)]
+
+    train, ours, theirs = COHORTS.start(), runs(), runs()
+    with pytest.warns(rt.PlainTrainingWarning) as said:
+        train(ours)
+    train(runs())
+    texts = [str(warning.message) for warning in said]
+    assert texts[0] == "this agent trains with plain SB3, since cohorts know PPO and A2C, not DQN"
+    assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
+    assert len(texts) == 2
+    PLAIN.start()(theirs)
+    for slot in (0, 2, 3):
+        assert differing(*(dict(runs[slot].model.policy.state_dict()) for runs in (ours, theirs))) == []
 
 
 def test_a_member_is_saved_and_loaded_by_sb3_afterwards(tmp_path: Any) -> None:

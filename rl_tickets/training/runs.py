@@ -77,6 +77,8 @@ class Run:
             start.restore(model)
         if request.ticket is not None:
             hold(model, request.ticket.mask)
+        self.problem = ""
+        """The error with which training ended after the weights had diverged, if it did."""
         self._begin = request.start.timesteps if request.start is not None else 0
         self._resumed = model.num_timesteps if resume is not None else -1
         self._kept: dict[int, TrainingState] = dict(resume.kept) if resume else {}

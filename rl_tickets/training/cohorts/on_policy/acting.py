@@ -10,9 +10,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, vmap
 
-from rl_tickets.training.cohorts.rollouts import Array
-from rl_tickets.training.cohorts.sampling import Sampler
+from rl_tickets.training.cohorts.on_policy.sampling import Sampler
 from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.stepping import Array
 from rl_tickets.training.cohorts.tracing import Traced
 
 Tensors = dict[str, torch.Tensor]

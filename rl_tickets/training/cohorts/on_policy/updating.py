@@ -10,9 +10,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from rl_tickets.training.cohorts.joining import Shape
-from rl_tickets.training.cohorts.losses import Batch, Scalars
-from rl_tickets.training.cohorts.rollouts import Rollouts
+from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars
+from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 
@@ -61,7 +61,7 @@ class Updating:
 
     Args:
         policy: a copy of any member's; its weights do not matter.
-        shape: what the members have in common.
+        blueprint: what the members have in common.
         stack: the members' weights, masks and moments; changed in place.
         rollouts: what the minibatches are taken from.
         knobs: what differs between members and updates; a member that exceeds `target_kl` is made inactive.
@@ -71,14 +71,14 @@ class Updating:
     def __init__(
         self,
         policy: ActorCriticPolicy,
-        shape: Shape,
+        blueprint: Blueprint,
         stack: Stack,
         rollouts: Rollouts,
         knobs: Knobs,
         batch_size: int,
     ) -> None:
         policy.set_training_mode(True)
-        loss, rule, discrete, target_kl = shape.loss, shape.rule, shape.discrete, shape.target_kl
+        loss, rule, discrete, target_kl = blueprint.loss, blueprint.rule, blueprint.discrete, blueprint.target_kl
         module = _EvaluateActions(policy)
 
         def of_member(
@@ -100,7 +100,7 @@ class Updating:
             gradients, terms = differentiate(here, index)
             gradients = {name: g * here.masks[name] if name in here.masks else g for name, g in gradients.items()}
             norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
-            share = (shape.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+            share = (blueprint.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
             if target_kl is not None:
                 approx_kl = terms[loss.terms.index("approx_kl")]
                 active.copy_(active & ~(approx_kl > 1.5 * target_kl))
