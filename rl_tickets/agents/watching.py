@@ -14,7 +14,7 @@ class DenseGradient:
 
     def pass_by(self, name: str, gradient: torch.Tensor) -> None:
         """A backward pass reached a weight; whether its gradient is used will show."""
-        self._passing[name] = gradient.detach()
+        self._passing[name] = gradient.detach().clone()
 
     def freeze(self, names: Iterable[str]) -> None:
         """The optimizer of these weights made a step: what reached them last is what it used."""

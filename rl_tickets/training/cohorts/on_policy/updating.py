@@ -11,14 +11,12 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
-from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars
+from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars, Terms
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
-
-
 Tensors = dict[str, torch.Tensor]
 
 
@@ -78,76 +76,79 @@ class Updating:
         batch_size: int,
     ) -> None:
         policy.set_training_mode(True)
-        loss, rule, discrete, target_kl = blueprint.loss, blueprint.rule, blueprint.discrete, blueprint.target_kl
-        module = _EvaluateActions(policy)
-
-        def of_member(
-            weights: Tensors, fixed: Tensors, data: list[torch.Tensor], index: torch.Tensor, scalars: Scalars
-        ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-            batch = Batch(*(rows[index] for rows in data))
-            actions = batch.actions.long().flatten() if discrete else batch.actions.float()
-            given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
-            return loss(lambda o, a: functional_call(module, given, (o, a)), batch._replace(actions=actions), scalars)
-
-        def differentiate(here: Inputs, index: torch.Tensor) -> tuple[Tensors, tuple[torch.Tensor, ...]]:
-            scalars = Scalars(here.clip_range, here.clip_range_vf)
-            of_all = vmap(grad(of_member, has_aux=True))
-            gradients, terms = of_all(here.weights, here.fixed, here.data, index, scalars)
-            return gradients, terms
-
-        def update(here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            active, counts = here.active, here.counts
-            gradients, terms = differentiate(here, index)
-            gradients = {name: g * here.masks[name] if name in here.masks else g for name, g in gradients.items()}
-            norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
-            share = (blueprint.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-            if target_kl is not None:
-                approx_kl = terms[loss.terms.index("approx_kl")]
-                active.copy_(active & ~(approx_kl > 1.5 * target_kl))
-            counts.copy_(counts + active)
-            sizes = [_stored(size) for size in rule.sizes(here.rates, counts.double())]
-            for name, weight in here.weights.items():
-                tall = (-1, *(1 for _ in weight.shape[1:]))
-                moments = here.moments[name]
-                new, changed = rule.step(weight, gradients[name] * share.view(tall), moments, *sizes)
-                new = new * here.masks[name] if name in here.masks else new
-                for old, moved in ((weight, new), *((moments[key], changed[key]) for key in moments)):
-                    old.copy_(moved if target_kl is None else torch.where(active.view(tall), moved, old))
-            return (torch.stack(terms),)
-
-        def dense_gradient(here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            gradients, _ = differentiate(here, index)
-            return tuple(gradients[name] for name in here.masks)
-
+        self._blueprint, self._module = blueprint, _EvaluateActions(policy)
         self._names = list(stack.masks)
         self._inputs = Inputs(
-            stack.weights,
-            stack.moments,
-            stack.masks,
-            stack.fixed,
-            [rollouts.flat(field) for field in DATA],
-            stack.counts,
-            knobs.active,
-            knobs.rates,
-            knobs.clip_range,
-            knobs.clip_range_vf,
+            weights=stack.weights,
+            moments=stack.moments,
+            masks=stack.masks,
+            fixed=stack.fixed,
+            data=[rollouts.flat(field) for field in DATA],
+            counts=stack.counts,
+            active=knobs.active,
+            rates=knobs.rates,
+            clip_range=knobs.clip_range,
+            clip_range_vf=knobs.clip_range_vf,
         )
         self._index = torch.zeros(len(stack.counts), batch_size, dtype=torch.int64)
-        self._update = Traced(update, self._inputs, self._index)
-        self._dense_gradient = dense_gradient
+        self._stepping = Traced(self._step, self._inputs, self._index)
 
     def step(self, index: torch.Tensor) -> torch.Tensor:
         """One gradient step on rows `index` (members, batch) of the rollouts; the loss's terms (terms, members)."""
-        return self._update(index)[0]
+        return self._stepping(index)[0]
 
     def dense_gradient(self, index: torch.Tensor) -> Tensors:
-        """The gradient of which `step` on the same rows would make a step, before masking: of what may be masked."""
+        """The gradient with which `step` would make a step, before masking and clipping: of what may be masked."""
         return dict(zip(self._names, self._watching(index), strict=True))
 
     @cached_property
     def _watching(self) -> Traced:
         """Traced only where somebody watches."""
-        return Traced(self._dense_gradient, self._inputs, self._index)
+        return Traced(self._unmasked, self._inputs, self._index)
+
+    def _loss_of_member(
+        self, weights: Tensors, fixed: Tensors, data: list[torch.Tensor], index: torch.Tensor, scalars: Scalars
+    ) -> tuple[torch.Tensor, Terms]:
+        batch = Batch(*(rows[index] for rows in data))
+        actions = batch.actions.long().flatten() if self._blueprint.discrete else batch.actions.float()
+        given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
+
+        def evaluate(observations: torch.Tensor, actions: torch.Tensor) -> Any:
+            return functional_call(self._module, given, (observations, actions))
+
+        return self._blueprint.loss(evaluate, batch._replace(actions=actions), scalars)
+
+    def _differentiate(self, here: Inputs, index: torch.Tensor) -> tuple[Tensors, Terms]:
+        """Gradient and terms of every member's loss."""
+        scalars = Scalars(here.clip_range, here.clip_range_vf)
+        of_all = vmap(grad(self._loss_of_member, has_aux=True))
+        gradients, terms = of_all(here.weights, here.fixed, here.data, index, scalars)
+        return gradients, terms
+
+    def _unmasked(self, here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        gradients, _ = self._differentiate(here, index)
+        return tuple(gradients[name] for name in here.masks)
+
+    def _step(self, here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rule, loss, target_kl = self._blueprint.rule, self._blueprint.loss, self._blueprint.target_kl
+        gradients, terms = self._differentiate(here, index)
+        gradients = {name: g * here.masks[name] if name in here.masks else g for name, g in gradients.items()}
+        norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
+        share = (self._blueprint.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        active, counts = here.active, here.counts
+        if target_kl is not None:
+            approx_kl = terms[loss.terms.index("approx_kl")]
+            active.copy_(active & ~(approx_kl > 1.5 * target_kl))
+        counts.copy_(counts + active)
+        sizes = [_stored(size) for size in rule.sizes(here.rates, counts.double())]
+        for name, weight in here.weights.items():
+            tall = (-1, *(1 for _ in weight.shape[1:]))
+            moments = here.moments[name]
+            new, changed = rule.step(weight, gradients[name] * share.view(tall), moments, *sizes)
+            new = new * here.masks[name] if name in here.masks else new
+            for old, moved in ((weight, new), *((moments[key], changed[key]) for key in moments)):
+                old.copy_(moved if target_kl is None else torch.where(active.view(tall), moved, old))
+        return (torch.stack(terms),)
 
 
 def _stored(values: torch.Tensor) -> torch.Tensor:
