@@ -2,6 +2,7 @@
 
 from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
+from rl_tickets.agents.holding import hold_of as hold_of
 from rl_tickets.agents.layers import WiringError as WiringError
 from rl_tickets.agents.neurons import inputs as inputs
 from rl_tickets.agents.neurons import neurons as neurons
@@ -62,3 +63,4 @@ from rl_tickets.training.rewinding import RewindWarning as RewindWarning
 from rl_tickets.training.ticketing import make_ticket as make_ticket
 from rl_tickets.training.trainers import Cohorts as Cohorts
 from rl_tickets.training.trainers import Plain as Plain
+from rl_tickets.training.trainers import PlainTrainingWarning as PlainTrainingWarning

@@ -33,6 +33,7 @@ from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training import trainers
 from rl_tickets.training.cohorts import tracing
 from rl_tickets.training.cohorts.cohort import Cohort
+from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Run, Setting
@@ -331,7 +332,7 @@ def test_compiling_leaves_the_checks_of_distributions_on() -> None:
         "import torch\n"
         "from torch.distributions import Distribution\n"
         "from rl_tickets.training.cohorts.tracing import Traced\n"
-        "Traced(lambda x: (x + 1,), torch.ones(3))(torch.ones(3))\n"
+        "Traced(lambda _, x: (x + 1,), (), torch.ones(3))(torch.ones(3))\n"
         "assert Distribution._validate_args is True\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
@@ -396,6 +397,39 @@ def leak(ticket: Ticket) -> None:
                 next(self.model.policy.parameters()).fill_(1.0)
 
     together(Run(setting(ppo, 1, callback=Write), Training(1, ticket=ticket)))
+
+
+class Explode(BaseCallback):
+    """Sets every weight to NaN after the first rollout, and perhaps a pruned one to 1."""
+
+    def __init__(self, leak: bool) -> None:
+        super().__init__()
+        self._leak = leak
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps:
+            for p in self.model.policy.parameters():
+                p.data.fill_(torch.nan)
+            if self._leak:
+                next(self.model.policy.parameters()).data.fill_(1.0)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_the_error_that_ends_a_diverged_run_is_kept() -> None:
+    ticket = ticket_for(ppo, 1)
+    run = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    PLAIN.start()([run])
+    assert not run.finite
+    assert run.problem.startswith("ValueError: Expected parameter logits")
+    assert run.finish().diverged
+    member = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    together(member)
+    assert not member.finite
+    assert member.problem == ""
+    with pytest.raises(rt.LeakError):
+        PLAIN.start()([Run(setting(ppo, 1, callback=partial(Explode, True)), Training(1, ticket=ticket))])
 
 
 def exploding(seed: int) -> PPO:
@@ -675,6 +709,58 @@ def test_agents_that_differ_in_what_they_compute_train_in_cohorts_of_their_own()
 
     for one, other in both_ways(runs):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 12")
+def test_agents_of_all_seeds_and_ages_share_a_cohort(option: str) -> None:
+    make = OPTIONS[option]
+    young, old = make(0), make(1)
+    old.learn(1)
+    rt.hold(old, rt.Mask.dense(old))
+    assert shape_of(young, ()).signature == shape_of(old, ()).signature
+
+
+def times(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: x * factor
+
+
+class Composed(Sines):
+    """Computes with what it is given: a function, factors in a list."""
+
+    def __init__(self, observation_space: spaces.Box, act: Any, factors: list[float]) -> None:
+        super().__init__(observation_space)
+        self.act, self._factors = act, factors
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(observations)) * self._factors[0]
+
+
+def test_agents_that_differ_in_a_function_or_a_list_train_as_by_sb3() -> None:
+    def make(seed: int) -> PPO:
+        given = {"act": times(float(1 + seed % 2)), "factors": [float(1 + seed // 2)]}
+        return ppo(seed, policy_kwargs=small(features_extractor_class=Composed, features_extractor_kwargs=given))
+
+    for one, other in both_ways(lambda: [Run(setting(make, seed, 32), Training(0)) for seed in range(4)]):
+        assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
+
+
+def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reason() -> None:
+    def runs() -> list[Run]:
+        makes = (BY_NAME["dqn"].make, ppo, BY_NAME["dqn"].make, REASONS["its policy cannot be traced"])
+        return [Run(setting(make, seed, 48), Training(0)) for seed, make in enumerate(makes)]
+
+    train, ours, theirs = COHORTS.start(), runs(), runs()
+    with pytest.warns(rt.PlainTrainingWarning) as said:
+        train(ours)
+    train(runs())
+    texts = [str(warning.message) for warning in said]
+    assert texts[0] == "this agent trains with plain SB3, since cohorts know PPO and A2C, not DQN"
+    assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
+    assert len(texts) == 2
+    PLAIN.start()(theirs)
+    for slot in (0, 2, 3):
+        assert differing(*(dict(runs[slot].model.policy.state_dict()) for runs in (ours, theirs))) == []
 
 
 def test_a_member_is_saved_and_loaded_by_sb3_afterwards(tmp_path: Any) -> None:

@@ -68,7 +68,7 @@ class Swapping(rt.Observer):
         return self._rows
 
     def _on_rollout_start(self) -> None:
-        held = rt.held(self.model)
+        held = rt.hold_of(self.model)
         assert held is not None
         held.watch()
         named = dict(self.model.policy.named_parameters())
@@ -147,7 +147,7 @@ def test_plans_of_ones_own_are_trained_stored_and_reported(out: Path) -> None:
             assert row.density == pytest.approx(OWN.densities[run.level], abs=2e-3)
         assert bool(row.ticket) == (run.search not in ("negated", "moved_too")), "controls leave no tickets"
     report = (out / "tiny" / "report.md").read_text()
-    assert "AtInitialisation (at_init)" in report
+    assert "- `at_init`: AtInitialisation(seed=0)" in report
     assert "- `negated`: Control(make=negated, of=at_init)" in report
 
 
@@ -198,9 +198,12 @@ def test_killed_and_resumed_they_end_with_the_same_bytes(trainer: Any, out: Path
     assert_same(tmp_path / "tiny", reference / "tiny")
 
 
-def test_both_trainers_train_them_the_same(out: Path, tmp_path: Path) -> None:
-    rt.run(replace(OWN, trainer=rt.Plain()), jobs=1, out=tmp_path)
-    ours, theirs = (Store(folder / "tiny") for folder in (out, tmp_path))
+def test_both_trainers_train_them_the_same(tmp_path: Path) -> None:
+    """Few rollouts: rounding can turn a choice between two gradients, and all is different from there on."""
+    for trainer in (rt.Cohorts(seeds=2), rt.Plain()):
+        rt.run(replace(OWN, trainer=trainer, total_timesteps=96), jobs=1, out=tmp_path / type(trainer).__name__)
+    ours, theirs = (Store(tmp_path / name / "tiny") for name in ("Cohorts", "Plain"))
+    assert len(ours.finished()) == 3 * (1 + 4 * 2 + 3)
     for run in ours.finished():
         mine, plain = ours.trained(run), theirs.trained(run)
         assert mine is not None

@@ -16,7 +16,7 @@ Row = tuple[int | float, ...]
 class Observer(BaseCallback):
     """An SB3 callback at work in one training, whose progress survives a kill and whose rows are kept.
 
-    An actor is one that acts: through `rt.hold(model, mask).change(other)`, or on the agent itself. It must act on the
+    An actor is one that acts: through `rt.hold_of(model).change(mask)`, or on the agent itself. It must act on the
     start of a rollout (`_on_rollout_start`), where a training that was killed goes on.
     """
 

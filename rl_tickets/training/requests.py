@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import torch
+
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
@@ -166,12 +168,14 @@ class Progress:
         state: of the agent, at the start of a rollout.
         kept: the states kept so far.
         mask: the mask that is held now, or None.
+        gradient: the dense gradient that was seen so far, or None where nobody watches it.
         observers: progress of each, by table.
     """
 
     state: TrainingState
     kept: dict[int, TrainingState]
     mask: Mask | None
+    gradient: dict[str, torch.Tensor] | None
     observers: dict[str, Any]
 
     def tree(self) -> dict[str, Any]:
@@ -180,6 +184,7 @@ class Progress:
             "state": self.state.tree(),
             "kept": {step: state.tree() for step, state in self.kept.items()},
             "mask": None if self.mask is None else dict(self.mask),
+            "gradient": self.gradient,
             "observers": self.observers,
         }
 
@@ -188,4 +193,4 @@ class Progress:
         """What `tree` gave."""
         kept = {step: TrainingState(**state) for step, state in tree["kept"].items()}
         mask = None if tree["mask"] is None else Mask(tree["mask"])
-        return cls(TrainingState(**tree["state"]), kept, mask, tree["observers"])
+        return cls(TrainingState(**tree["state"]), kept, mask, tree["gradient"], tree["observers"])

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.holding import held_mask, hold
+from rl_tickets.agents.holding import held_mask, hold, hold_of
 from rl_tickets.agents.making import MakeModel, fresh_agent, provenance
 from rl_tickets.agents.schedules import retimed
 from rl_tickets.agents.segments import SeedDraws, Segments
@@ -79,7 +79,10 @@ class Run:
         self._full = Mask.dense(model, request.prunable)
         mask = request.ticket.mask if request.ticket is not None else None
         if (mask := mask if resume is None else resume.mask) is not None:
-            hold(model, mask)
+            held = hold(model, mask)
+            if resume is not None and resume.gradient is not None:
+                held.watch()
+                held.take_gradient(resume.gradient)
         self._begin = request.begins_at()
         self._resumed = model.num_timesteps if resume is not None else -1
         self._kept: dict[int, TrainingState] = dict(resume.kept) if resume else {}
@@ -177,8 +180,9 @@ class Run:
         if self._setting.checkpoint is None or self.model.num_timesteps <= self._begin:
             return
         observers = {table: observer.progress() for table, observer in self._observers.items()}
-        state = TrainingState.capture(self.model)
-        self._setting.checkpoint(Progress(state, dict(self._kept), held_mask(self.model), observers))
+        state, held = TrainingState.capture(self.model), hold_of(self.model)
+        mask, gradient = (held.mask, held.seen) if held is not None else (None, None)
+        self._setting.checkpoint(Progress(state, dict(self._kept), mask, gradient, observers))
 
 
 class _Keeping(BaseCallback):

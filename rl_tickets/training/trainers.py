@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,9 +11,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.utils import set_random_seed
 
-from rl_tickets.agents.holding import LeakError
+from rl_tickets.agents.holding import LeakError, check_held
 from rl_tickets.training.cohorts.cohort import Cohort
-from rl_tickets.training.cohorts.joining import CannotJoin, shape_of
+from rl_tickets.training.cohorts.family import CannotJoin, Shape
+from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.tracing import compiler
 from rl_tickets.training.runs import Run
 
@@ -64,7 +66,7 @@ def _one_by_one(runs: Sequence[Run | None]) -> None:
 
 
 def learn(run: Run) -> None:
-    """Trains one run with its agent's own `learn`.
+    """Trains one run with its agent's own `learn`; an error that came of its divergence is kept in `run.problem`.
 
     Raises:
         LeakError: a pruned weight moved.
@@ -80,11 +82,12 @@ def learn(run: Run) -> None:
             if run.finite:
                 raise
             run.failed(error)
+    check_held(run.model)
 
 
 @dataclass(frozen=True)
 class Cohorts:
-    """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3.
+    """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3, which is said once (a warning).
 
     Args:
         seeds: how many seeds of an experiment train together. It is part of the experiment: stacked arithmetic may
@@ -123,19 +126,45 @@ class Cohorts:
         return _Lockstep().train
 
 
+class PlainTrainingWarning(UserWarning):
+    """An agent cannot join a cohort and trains with plain SB3; the text says why."""
+
+
 class _Lockstep:
     """The cohorts of one search: each is traced once, and has new members at every level."""
 
     def __init__(self) -> None:
-        self._cohorts: dict[tuple[str, int], Cohort] = {}
+        self._cohorts: dict[tuple[str, int], Cohort | CannotJoin] = {}
+        self._said: set[str] = set()
 
     def train(self, runs: Sequence[Run | None]) -> None:
-        present = [run for run in runs if run is not None]
-        shapes = {id(run): shape_of(run.model, tuple(run.mask)) for run in present}
+        shapes: dict[int, Shape] = {}
+        for run in filter(None, runs):
+            try:
+                shapes[id(run)] = shape_of(run.model, tuple(run.mask))
+            except CannotJoin as reason:
+                self._train_plainly([run], str(reason))
         for signature in dict.fromkeys(shape.signature for shape in shapes.values()):
-            alike = [run if run and shapes[id(run)].signature == signature else None for run in runs]
+            alike = [run if id(run) in shapes and shapes[id(run)].signature == signature else None for run in runs]
             first = next(run for run in alike if run is not None)
-            key = signature, len(runs)
-            if key not in self._cohorts:
-                self._cohorts[key] = Cohort(first.model, shapes[id(first)], len(runs))
-            self._cohorts[key].train(alike)
+            cohort = self._cohort(first, shapes[id(first)], len(runs))
+            if isinstance(cohort, CannotJoin):
+                self._train_plainly(alike, str(cohort))
+            else:
+                cohort.train(alike)
+
+    def _cohort(self, run: Run, shape: Shape, slots: int) -> Cohort | CannotJoin:
+        """The cohort for runs of this shape, or why there can be none."""
+        key = shape.signature, slots
+        if key not in self._cohorts:
+            try:
+                self._cohorts[key] = Cohort(run.model, shape, slots)
+            except CannotJoin as reason:
+                self._cohorts[key] = reason
+        return self._cohorts[key]
+
+    def _train_plainly(self, runs: Sequence[Run | None], reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            warnings.warn(f"this agent trains with plain SB3, since {reason}", PlainTrainingWarning, stacklevel=3)
+        _one_by_one(runs)

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.training.cohorts.rollouts import FIELDS
+from rl_tickets.training.cohorts.on_policy.rollouts import FIELDS
 from rl_tickets.training.requests import MakeModel, Training
 from rl_tickets.training.runs import Run, Setting
 

@@ -32,7 +32,7 @@ def milliseconds(width: int, members: int) -> tuple[float, float]:
     (run,) = runs(partial(make_model, width=width), BATCH, 1)
     cohort = Cohort(run.model, shape_of(run.model, tuple(run.mask)), members)
     index = torch.arange(BATCH).repeat(members, 1)
-    step = partial(cohort._updating[BATCH].step, index)
+    step = partial(cohort.group.learning.updating[BATCH].step, index)
     stacked = _repeated(step) / members
     run.model.learn(BATCH)
     model: PPO = run.model  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""A member of a cohort: an ordinary SB3 agent that goes through its own `learn` one vectorised step at a time."""
+"""A member of a cohort: an ordinary SB3 agent whose `learn` is gone through from outside, one round at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from rl_tickets.agents.holding import check_held, class_of
-from rl_tickets.training.cohorts.normalizing import Answer
-from rl_tickets.training.cohorts.rollouts import Array
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.runs import Run
 
@@ -33,7 +30,7 @@ class Streams:
 
 
 class Member:
-    """What `OnPolicyAlgorithm.learn` and `collect_rollouts` do around a step, for one agent.
+    """What an SB3 agent's `learn` does before and after training, for an agent that something else trains.
 
     Args:
         run: the level to train; its agent is `model`.
@@ -43,14 +40,19 @@ class Member:
     def __init__(self, run: Run, slot: int) -> None:
         self.run, self.slot = run, slot
         self.model: Any = run.model
-        assert isinstance(self.model, OnPolicyAlgorithm)
         self.streams = Streams()
-        self._iteration = 0
-        self._log_interval = inspect.signature(class_of(self.model).learn).parameters["log_interval"].default
+        self.rounds = 0
+        """Rollouts that are finished."""
+        self.log_interval = inspect.signature(class_of(self.model).learn).parameters["log_interval"].default
         self._leaving = ExitStack()
 
-    def enter(self, release: Callable[[], None]) -> None:
-        """Begins `learn`; `release` is called when the member leaves."""
+    def enter(self, release: Callable[[], None], **known: Any) -> None:
+        """Begins `learn`.
+
+        Args:
+            release: called when the member leaves.
+            known: what callbacks see of `learn`, beside what every algorithm's shows.
+        """
         model = self.model
         self._leaving.callback(release)
         self._leaving.enter_context(quick(model.env))
@@ -58,72 +60,16 @@ class Member:
         callback = CallbackList(self.run.callbacks(self.streams.seed))
         steps, tag = self.run.steps_left, self.run.tb_log_name
         total, self.callback = model._setup_learn(steps, callback, False, tag, False)
-        self._total = total
-        known = {"self": model, "env": model.env, "callback": self.callback}
-        known |= {"total_timesteps": total, "log_interval": self._log_interval, "tb_log_name": tag, "iteration": 0}
+        self.total = total
+        known |= {"self": model, "env": model.env, "callback": self.callback, "total_timesteps": total}
+        known |= {"log_interval": self.log_interval, "tb_log_name": tag}
         known |= {"reset_num_timesteps": False, "progress_bar": False}
         self.callback.on_training_start(known, globals())
-        self.callback.update_locals({"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps})
 
     @property
     def done(self) -> bool:
         """Whether the budget is used up."""
-        return bool(self.model.num_timesteps >= self._total)
-
-    def begin_rollout(self) -> None:
-        """What happens before the first step of a rollout."""
-        self.model.policy.set_training_mode(False)
-        buffer = self.model.rollout_buffer
-        buffer.pos, buffer.full, buffer.generator_ready = 0, False, False
-        self.callback.on_rollout_start()
-
-    def step(self, step: int, given: dict[str, Any], answer: Answer) -> tuple[Array, Array] | None:
-        """What follows a step of this member's environments.
-
-        Args:
-            step: of the rollout.
-            given: of this member: `actions`, `clipped_actions`, `values` and `log_probs`.
-            answer: of its environments.
-
-        Returns:
-            Rewards, time limits bootstrapped, and dones, each (environments,); None if a callback ended training.
-        """
-        model = self.model
-        new_obs, rewards, dones, infos = answer
-        model.num_timesteps += model.n_envs
-        answered = {"new_obs": new_obs, "rewards": rewards, "dones": dones, "infos": infos, "n_steps": step}
-        self.callback.update_locals({**given, **answered})
-        if not self.callback.on_step():
-            return None
-        model._update_info_buffer(infos, dones)
-        if dones.any():
-            self._bootstrap(rewards, dones, infos)
-        model.rollout_buffer.pos = step + 1
-        model._last_obs = new_obs
-        model._last_episode_starts = dones
-        return rewards, dones
-
-    def _bootstrap(self, rewards: Array, dones: Array, infos: list[dict[str, Any]]) -> None:
-        """Where only a time limit ended an episode, the value of its last observation is part of the reward."""
-        policy = self.model.policy
-        for index in np.flatnonzero(dones):
-            last = infos[index].get("terminal_observation")
-            if last is not None and infos[index].get("TimeLimit.truncated", False):
-                with torch.no_grad():
-                    value = policy.predict_values(policy.obs_to_tensor(last)[0])[0]
-                rewards[index] += self.model.gamma * value.item()
-
-    def end_rollout(self) -> None:
-        """What happens between the last step of a rollout and its gradient steps."""
-        model = self.model
-        model.rollout_buffer.full = True
-        self.callback.on_rollout_end()
-        self._iteration += 1
-        model._update_current_progress_remaining(model.num_timesteps, self._total)
-        if self._log_interval is not None and self._iteration % self._log_interval == 0:
-            model.dump_logs(self._iteration)
-        model.policy.set_training_mode(True)
-        model._update_learning_rate(model.policy.optimizer)
+        return bool(self.model.num_timesteps >= self.total)
 
     def leave(self, *, diverged: bool = False) -> None:
         """Ends `learn`; the agent has tensors, buffer and environment of its own again."""

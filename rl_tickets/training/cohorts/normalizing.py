@@ -10,10 +10,7 @@ import numpy.typing as npt
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from rl_tickets.training.cohorts.rollouts import Array
-
-Answer = tuple[Array, Array, Array, list[dict[str, Any]]]
-"""Observations, rewards, dones, infos: what `VecEnv.step` gives."""
+from rl_tickets.training.cohorts.stepping import Answer, Array
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Normalization:
         return cls(env.norm_reward, env.clip_obs, env.clip_reward, env.gamma, env.epsilon)
 
 
-class Moments:
+class RunningStatistics:
     """Running means and variances of all members; see `RunningMeanStd`."""
 
     def __init__(self, slots: int, shape: tuple[int, ...]) -> None:
@@ -71,8 +68,8 @@ class Normalizing:
     def __init__(self, settings: Normalization, observations: Array) -> None:
         slots, environments = observations.shape[:2]
         self._settings = settings
-        self._observations = Moments(slots, observations.shape[2:])
-        self._returns = Moments(slots, ())
+        self._observations = RunningStatistics(slots, observations.shape[2:])
+        self._returns = RunningStatistics(slots, ())
         self._sums: npt.NDArray[np.float64] = np.zeros((slots, environments))
 
     def lend(self, slot: int, env: VecNormalize) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from rl_tickets.agents.holding import Hold
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.cohorts.optimizers import Rule
 
@@ -33,26 +34,49 @@ class Stack:
         others = {**named, **dict(policy.named_buffers())}
         self.fixed = {name: _stacked(tensor, members) for name, tensor in others.items() if name not in self.weights}
         self.masks = {name: torch.ones_like(self.weights[name]) for name in masked if name in self.weights}
+        # Weights that a mask covers and no gradient reaches.
+        self._idle = [name for name in masked if name in self.fixed]
+        self._holds: list[Hold | None] = [None] * members
         self.moments = {name: _repeated(rule.moments(weight[0]), members) for name, weight in self.weights.items()}
         self.counts = torch.zeros(members)
 
-    def place(self, slot: int, policy: nn.Module, optimizer: Optimizer, mask: Mask) -> None:
-        """Moves a member in."""
+    def place(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
+        """Moves a member in; its mask is that of `follow`."""
         named = dict(policy.named_parameters())
         everything = {**named, **dict(policy.named_buffers())}
         for name, stacked in (*self.weights.items(), *self.fixed.items()):
             stacked[slot] = everything[name].detach()
-        for name, bits in self.masks.items():
-            bits[slot] = mask.get(name, torch.ones(()))
+        for name in self._idle:
+            named[name].data = self.fixed[name][slot]
         for name, weight in self.weights.items():
             named[name].data = weight[slot]
+            # Before its first step an optimizer has no state, and here it has none either.
             state = optimizer.state.get(named[name], {})
             for key, initial in self._rule.moments(weight[slot]).items():
-                self.moments[name][key][slot] = state.get(key, initial)
+                moment = self.moments[name][key][slot]
+                moment.copy_(state.get(key, initial))
+                if key in state:
+                    state[key] = moment
             self.counts[slot] = float(state.get("step", 0))
 
+    def follow(self, slot: int, held: Hold | None) -> None:
+        """Masks a slot as this hold says, whatever it will change to; None keeps every weight.
+
+        Raises:
+            ValueError: the mask covers what the compiled functions do not mask.
+        """
+        if held is self._holds[slot]:
+            return
+        if held is not None:
+            _demand_covered(held.mask, {*self.masks, *self._idle})
+        for bits in self.masks.values():
+            bits[slot] = 1
+        if held is not None:
+            held.lend({name: self.masks[name][slot] for name in held.mask if name in self.masks})
+        self._holds[slot] = held
+
     def publish(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
-        """Lets a member's optimizer see its moments, from its first step on."""
+        """Lets a member's optimizer see its moments and its count, from its first step on."""
         named = dict(policy.named_parameters())
         for name, moments in self.moments.items():
             state = optimizer.state[named[name]]
@@ -63,6 +87,11 @@ class Stack:
     def release(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
         """Gives a member tensors of its own again, with the values it has now; the slot is left empty."""
         named = dict(policy.named_parameters())
+        if (held := self._holds[slot]) is not None:
+            held.reclaim()
+        self.follow(slot, None)
+        for name in self._idle:
+            named[name].data = named[name].data.clone()
         for name, weight in self.weights.items():
             named[name].data = named[name].data.clone()
             weight[slot] = 0
@@ -76,6 +105,14 @@ class Stack:
         sums = sum(weight.flatten(1).sum(1, dtype=torch.float64) for weight in self.weights.values())
         assert isinstance(sums, torch.Tensor)
         return [bool(each) for each in torch.isfinite(sums)]
+
+
+def _demand_covered(mask: Mask, names: Collection[str]) -> None:
+    if beyond := [name for name in mask if name not in names]:
+        raise ValueError(
+            f"the mask covers {beyond[0]!r}, which this cohort does not mask: it was made for masks over "
+            f"{', '.join(sorted(names))}; hold a mask over all layers before training, or train with plain SB3"
+        )
 
 
 def _stacked(tensor: torch.Tensor, members: int) -> torch.Tensor:

@@ -7,8 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+Array = npt.NDArray[Any]
+Answer = tuple[Array, Array, Array, list[dict[str, Any]]]
+"""Observations, rewards, dones, infos: what `VecEnv.step` gives."""
 
 
 class _Quick(DummyVecEnv):

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rl_tickets.agents.validation import unvalidated
 
-Flat = Callable[..., tuple[torch.Tensor, ...]]
-"""A function of tensors that returns tensors."""
+Tensors = tuple[torch.Tensor, ...]
+Flat = Callable[..., Tensors]
+"""A function of tensors."""
 
 _COMPILED: dict[tuple[Any, ...], Flat] = {}
 """By graph and layout of the inputs: what is compiled serves every cohort of one shape in this process."""
@@ -28,28 +30,35 @@ class Traced:
     compiler, or with one that fails, the graph runs as it is.
 
     Args:
-        function: of tensors; may change them in place.
-        inputs: examples; their values do not matter.
+        function: of `standing`, then of tensors; may change them in place.
+        standing: tensors in any nest of dicts, tuples and lists; read anew, and perhaps changed, at every call.
+        inputs: examples of the other tensors; their values do not matter.
 
     Raises:
         Exception: whatever torch raises about a function that cannot be traced.
         OSError: when called, where the compiler's cache cannot be written.
     """
 
-    def __init__(self, function: Flat, *inputs: torch.Tensor) -> None:
+    def __init__(self, function: Flat, standing: Any, *inputs: torch.Tensor) -> None:
+        self._standing, nest = tree_flatten(standing)
+        count = len(self._standing)
+
+        def of_flat(*flat: torch.Tensor) -> Tensors:
+            return function(tree_unflatten(flat[:count], nest), *flat[count:])
+
         with _quiet():
-            self._graph = make_fx(function, tracing_mode="fake")(*inputs)
-        layouts = tuple(map(_layout, inputs))
+            self._graph = make_fx(of_flat, tracing_mode="fake")(*self._standing, *inputs)
+        layouts = tuple(map(_layout, (*self._standing, *inputs)))
         self._key = (self._graph.code, layouts, _constants(self._graph), torch.get_num_threads())
         self._compiled: Flat | None = None
 
     @torch.no_grad()
-    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def __call__(self, *inputs: torch.Tensor) -> Tensors:
         if self._compiled is None:
             if self._key not in _COMPILED:
-                _COMPILED[self._key] = self._compile(*inputs)
+                _COMPILED[self._key] = self._compile(*self._standing, *inputs)
             self._compiled = _COMPILED[self._key]
-        return self._compiled(*inputs)
+        return self._compiled(*self._standing, *inputs)
 
     def _compile(self, *inputs: torch.Tensor) -> Flat:
         if compiler() is None:

@@ -10,10 +10,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, vmap
 
-from rl_tickets.training.cohorts.rollouts import Array
-from rl_tickets.training.cohorts.sampling import Sampler
+from rl_tickets.training.cohorts.on_policy.sampling import Sampler
 from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.stepping import Array
 from rl_tickets.training.cohorts.tracing import Traced
+
+Tensors = dict[str, torch.Tensor]
 
 
 class Acting:
@@ -33,20 +35,16 @@ class Acting:
         self._noise = [torch.ones(members, environments, *shape) for shape in sampler.shapes]
         self._rows = [list(noise.unbind()) for noise in self._noise]
         module = _Forward(policy, sampler)
-        names = [*stack.weights, *stack.fixed]
 
-        def of_member(tensors: list[torch.Tensor], observation: torch.Tensor, noise: list[torch.Tensor]) -> Any:
-            given = {f"policy.{name}": tensor for name, tensor in zip(names, tensors, strict=True)}
+        def of_member(weights: Tensors, fixed: Tensors, observation: torch.Tensor, noise: list[torch.Tensor]) -> Any:
+            given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
             return functional_call(module, given, (observation, noise))
 
-        def act(*flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            tensors, observation, noise = flat[: len(names)], flat[len(names)], flat[len(names) + 1 :]
-            found: tuple[torch.Tensor, ...] = vmap(of_member)(list(tensors), observation, list(noise))
+        def act(here: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
+            found: tuple[torch.Tensor, ...] = vmap(of_member)(*here)
             return found
 
-        weights = [*stack.weights.values(), *stack.fixed.values()]
-        self._inputs = (*weights, torch.from_numpy(observations), *self._noise)
-        self._act = Traced(act, *self._inputs)
+        self._act = Traced(act, (stack.weights, stack.fixed, torch.from_numpy(observations), self._noise))
 
     def draw(self, slot: int, generator: torch.Generator) -> None:
         """Draws the noise of one member's next actions."""
@@ -55,7 +53,7 @@ class Acting:
 
     def act(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Actions of shape (members, environments, ...), values and log-probabilities (members, environments)."""
-        actions, values, log_probs = self._act(*self._inputs)
+        actions, values, log_probs = self._act()
         return actions, values, log_probs
 
 

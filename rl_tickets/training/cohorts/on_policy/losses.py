@@ -12,7 +12,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional as F
 
-from rl_tickets.training.cohorts.rollouts import Array
+from rl_tickets.training.cohorts.stepping import Array
 
 
 class Batch(NamedTuple):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
-Array = npt.NDArray[Any]
+from rl_tickets.training.cohorts.stepping import Array
+
 FIELDS = ("observations", "actions", "rewards", "returns", "episode_starts", "values", "log_probs", "advantages")
 
 

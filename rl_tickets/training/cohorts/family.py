@@ -1,0 +1,62 @@
+"""Families: kinds of agents that are trained in lock-step, each in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from rl_tickets.training.cohorts.member import Member
+
+
+class CannotJoin(Exception):
+    """Why an agent trains the plain way; the text goes on after "this agent trains with plain SB3, since "."""
+
+
+class Family(Protocol):
+    """Which agents can be trained together, and how."""
+
+    @property
+    def algorithms(self) -> tuple[type[BaseAlgorithm], ...]:
+        """Those it knows, subclasses included."""
+
+    def shape_of(self, model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
+        """The shape of an agent of one of its algorithms.
+
+        Raises:
+            CannotJoin: this one cannot be a member; the text says why.
+        """
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the members of one cohort have in common.
+
+    Args:
+        signature: everything about an agent that is built into the compiled functions; equal for all members.
+        build: of any of them, and a number of slots, what trains them; raises CannotJoin where it cannot be traced.
+    """
+
+    signature: str
+    build: Callable[[Any, int], Group]
+
+
+class Group(Protocol):
+    """The stacked arrays and compiled functions that train the agents of one shape, in slots.
+
+    Each member's numbers depend on its slot and the number of slots, never on who else is there.
+    """
+
+    def enter(self, member: Member) -> None:
+        """Moves a member into its slot and begins its `learn`; it moves out when it leaves."""
+
+    def begin(self, members: list[Member]) -> None:
+        """What comes before a round: callbacks may capture, stop or change their agents."""
+
+    def finite(self) -> list[bool]:
+        """For each slot, whether its weights are numbers."""
+
+    def round(self, members: list[Member]) -> list[Member]:
+        """One rollout of each member, and what is learned from it; those whose callbacks end training leave."""

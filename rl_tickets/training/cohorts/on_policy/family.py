@@ -1,0 +1,110 @@
+"""PPO and A2C agents: which of them can be trained in lock-step, and what those have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
+
+from rl_tickets.agents import anatomy
+from rl_tickets.agents.holding import class_of
+from rl_tickets.training.cohorts.family import CannotJoin, Shape
+from rl_tickets.training.cohorts.fingerprint import fingerprint
+from rl_tickets.training.cohorts.normalizing import Normalization
+from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
+from rl_tickets.training.cohorts.on_policy.losses import loss_of
+from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
+from rl_tickets.training.cohorts.on_policy.template import stepped
+from rl_tickets.training.cohorts.optimizers import Rule, rule_of
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """See `Family`."""
+
+    algorithms: tuple[type[BaseAlgorithm], ...] = (PPO, A2C)
+
+    def shape_of(self, model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
+        """See `Family.shape_of`."""
+        _demand_plain_algorithm(model)
+        assert isinstance(model, OnPolicyAlgorithm)
+        policy = model.policy
+        _demand_plain_policy(policy)
+        _demand_plain_data(model)
+        rule, sampler = _rule(model), _sampler(policy.action_dist)
+        loss = loss_of(model)
+        target_kl = getattr(model, "target_kl", None)
+        settings = (model.n_steps, model.n_envs, getattr(model, "batch_size", None), getattr(model, "n_epochs", 1))
+        discount = (model.gamma, model.gae_lambda, model.max_grad_norm, target_kl)
+        shapes = {name: tuple(p.shape) for name, p in policy.named_parameters()}
+        between = (model.observation_space, model.action_space)
+        assert model.env is not None
+        normalization = Normalization.of(model.env)
+        kinds_of = (class_of(model).__name__, str(policy), loss, rule, normalization)
+        signature = (*kinds_of, fingerprint(policy), shapes, between, settings, discount, masked)
+        blueprint = Blueprint(
+            trained=stepped(model),
+            masked=masked,
+            loss=loss,
+            rule=rule,
+            sampler=sampler,
+            discrete=isinstance(model.action_space, spaces.Discrete),
+            max_grad_norm=float(model.max_grad_norm),
+            target_kl=target_kl,
+            normalization=normalization,
+        )
+        return Shape(repr(signature), partial(OnPolicyGroup, blueprint))
+
+
+def _demand_plain_algorithm(model: BaseAlgorithm) -> None:
+    cls = class_of(model)
+    known = PPO if issubclass(cls, PPO) else A2C
+    _demand_unchanged(cls, known, ("train", "learn", "collect_rollouts"))
+    if getattr(model, "use_sde", False):
+        raise CannotJoin("it explores with gSDE")
+
+
+def _demand_plain_policy(policy: nn.Module) -> None:
+    if not isinstance(policy, ActorCriticPolicy):
+        raise CannotJoin(f"its policy is a {type(policy).__name__}, not an ActorCriticPolicy")
+    _demand_unchanged(type(policy), ActorCriticPolicy, ("forward", "predict_values"))
+    for module in policy.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd | nn.RNNBase):
+            raise CannotJoin(f"its policy has a {type(module).__name__} layer")
+
+
+def _demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
+    for method in methods:
+        if getattr(cls, method) is not getattr(known, method):
+            raise CannotJoin(f"{cls.__name__} has a {method} method of its own")
+
+
+def _demand_plain_data(model: OnPolicyAlgorithm) -> None:
+    if type(model.rollout_buffer) is not RolloutBuffer:
+        raise CannotJoin(f"its rollouts are kept in a {type(model.rollout_buffer).__name__}")
+    if isinstance(model.observation_space, spaces.Discrete | spaces.MultiDiscrete):
+        raise CannotJoin("it observes class numbers, and torch cannot trace their one-hot encoding")
+    if model.device.type != "cpu":
+        raise CannotJoin(f"it is on device {model.device}")
+
+
+def _rule(model: OnPolicyAlgorithm) -> Rule:
+    optimizers, rule = anatomy.optimizers(model), rule_of(model.policy.optimizer)
+    if len(optimizers) > 1 or rule is None:
+        kinds = ", ".join(type(optimizer).__name__ for optimizer in optimizers.values())
+        raise CannotJoin(f"its optimizer ({kinds}) is not a single Adam, AdamW or RMSprop with one group of parameters")
+    return rule
+
+
+def _sampler(distribution: object) -> Sampler:
+    if (sampler := sampler_of(distribution)) is None:
+        raise CannotJoin(f"it draws actions from a {type(distribution).__name__}")
+    return sampler

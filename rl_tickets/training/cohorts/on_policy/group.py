@@ -1,0 +1,68 @@
+"""A group of on-policy agents of one shape: their stacked arrays, and a round of rollout and update."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.member import Member
+from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.on_policy.collecting import Collecting
+from rl_tickets.training.cohorts.on_policy.learning import Learning
+from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
+from rl_tickets.training.cohorts.on_policy.template import template
+from rl_tickets.training.cohorts.stack import Stack
+
+
+class OnPolicyGroup:
+    """See `Group`.
+
+    Args:
+        blueprint: what its members have in common.
+        model: any of them.
+        slots: largest number of members.
+
+    Raises:
+        CannotJoin: the policy cannot be traced.
+    """
+
+    def __init__(self, blueprint: Blueprint, model: Any, slots: int) -> None:
+        policy = template(model.policy)
+        self.stack = Stack(policy, blueprint.trained, blueprint.masked, blueprint.rule, slots)
+        self.rollouts = Rollouts(model.rollout_buffer, slots)
+        try:
+            self.collecting = Collecting(policy, blueprint, self.stack, self.rollouts, model.action_space)
+            self.learning = Learning(policy, blueprint, self.stack, self.rollouts, model)
+        except Exception as error:  # Whatever a user's own network does that torch cannot trace.
+            reason = str(error).strip().partition("\n")[0]
+            raise CannotJoin(f"its policy cannot be traced ({type(error).__name__}: {reason})") from error
+
+    def enter(self, member: Member) -> None:
+        """See `Group.enter`."""
+        model = member.model
+        self.stack.place(member.slot, model.policy, model.policy.optimizer)
+        self.rollouts.lend(member.slot, model.rollout_buffer)
+        member.enter(partial(self._release, member), iteration=0)
+        member.callback.update_locals({"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps})
+
+    def _release(self, member: Member) -> None:
+        model = member.model
+        self.stack.release(member.slot, model.policy, model.policy.optimizer)
+        self.rollouts.release(member.slot, model.rollout_buffer)
+        self.collecting.release(member)
+
+    def begin(self, members: list[Member]) -> None:
+        """See `Group.begin`."""
+        self.collecting.begin(members)
+
+    def finite(self) -> list[bool]:
+        """See `Group.finite`."""
+        return self.stack.finite()
+
+    def round(self, members: list[Member]) -> list[Member]:
+        """See `Group.round`."""
+        members = self.collecting.rollout(members)
+        if members:
+            self.learning.update(members)
+        return members

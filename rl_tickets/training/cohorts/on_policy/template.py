@@ -1,0 +1,51 @@
+"""A copy of a policy to trace, and what training moves in it."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from rl_tickets.agents import anatomy
+from rl_tickets.agents.validation import unvalidated
+from rl_tickets.training.cohorts.family import CannotJoin
+
+
+def template(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    """A copy of a policy to trace, so that nothing of the tracing stays in the original."""
+    distribution = copy(policy.action_dist)
+    # What it held of the last forward pass may be part of a graph, which cannot be copied.
+    distribution.distribution = None  # type: ignore[assignment]
+    return deepcopy(policy, {id(policy.action_dist): distribution})
+
+
+def stepped(model: Any) -> tuple[str, ...]:
+    """Names of the parameters that get a gradient; torch's optimizers leave others alone.
+
+    Raises:
+        CannotJoin: the policy remembers something from one forward pass to the next.
+    """
+    policy = template(model.policy)
+    observations, actions = (
+        torch.as_tensor(np.zeros((1, *space.shape), space.dtype))
+        for space in (model.observation_space, model.action_space)
+    )
+    actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.float()
+    policy.set_training_mode(True)
+    before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
+    # Unvalidated: an agent that goes on from a diverged one has weights that are no numbers.
+    with unvalidated(), torch.enable_grad():
+        values, log_prob, entropy = policy.evaluate_actions(observations, actions)
+        total = values.sum() + log_prob.sum() + (0 if entropy is None else entropy.sum())
+        owned = anatomy.trained_parameters(model)
+        names = [name for name, p in model.policy.named_parameters() if p.requires_grad and id(p) in owned]
+        named = {name: p for name, p in policy.named_parameters() if name in names}
+        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    for name, buffer in policy.named_buffers():
+        if not torch.equal(buffer, before[name]):
+            raise CannotJoin(f"its policy changes its buffer {name!r} in a forward pass")
+    return tuple(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
