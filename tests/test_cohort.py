@@ -618,6 +618,17 @@ class Branching(Sines):
         return found if found.sum() > 0 else -found
 
 
+class Taught(Sines):
+    """Uses a network that is no part of it."""
+
+    def __init__(self, observation_space: spaces.Box, teacher: torch.nn.Module) -> None:
+        super().__init__(observation_space)
+        self._teacher = [teacher.requires_grad_(False)]
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations) + self._teacher[0](observations)
+
+
 class Counting(Sines):
     """Remembers how often it was called."""
 
@@ -652,6 +663,12 @@ REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     ),
     "its policy has a Dropout layer": partial(ppo, policy_kwargs=small(activation_fn=torch.nn.Dropout)),
     "its policy cannot be traced": partial(ppo, policy_kwargs=small(features_extractor_class=Branching)),
+    "its policy cannot be traced (AssertionError: Please convert all Tensors": partial(
+        ppo,
+        policy_kwargs=small(
+            features_extractor_class=Taught, features_extractor_kwargs={"teacher": torch.nn.Linear(4, 6)}
+        ),
+    ),
     "its optimizer (Adam, Adam) is not": lambda s: PPO(
         BY_NAME["own_heads"].make(0).policy_class, cartpole(), seed=s, **ON
     ),

@@ -38,6 +38,11 @@ def local_class(factor: float) -> type:
     return Local
 
 
+def seeded(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Linear(2, 2)
+
+
 def circle(value: float) -> list[Any]:
     found: list[Any] = [value]
     found.append(found)
@@ -65,6 +70,7 @@ DIFFERENT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "objects": (lambda: Plain([Plain(1)]), lambda: Plain([Plain(2)])),
     "classes": (lambda: torch.nn.ReLU, lambda: torch.nn.Tanh),
     "classes made in functions": (lambda: local_class(1.0), lambda: local_class(2.0)),
+    "networks that are no part": (lambda: [seeded(0)], lambda: [seeded(1)]),
     "circles": (lambda: circle(1.0), lambda: circle(2.0)),
     "spaces": (lambda: spaces.Box(0, np.full(3, 1, np.float32)), lambda: spaces.Box(0, np.arange(1, 4, dtype="f"))),
 }

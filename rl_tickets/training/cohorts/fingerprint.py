@@ -45,7 +45,7 @@ def fingerprint(network: nn.Module) -> str:
     """
     try:
         found: object = _Reader(network).networks()
-    except RecursionError:
+    except Exception:  # Whatever a user's own object does when it is looked at; too deep a nest, too.
         found = uuid.uuid4().hex
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
@@ -63,7 +63,8 @@ class _Reader:
         return tuple((*self._class(type(module)), *self._attributes(module)) for module in self._network.modules())
 
     def _attributes(self, holder: object) -> Iterator[Print]:
-        hidden = _TORCHS_OWN if isinstance(holder, nn.Module) else set()
+        # Of a network that is no part of this one, the parameters are no input either.
+        hidden = _TORCHS_OWN if id(holder) in self._modules else set()
         if isinstance(holder, spaces.Space):
             hidden = {"_np_random", "low_repr", "high_repr"}  # A Box keeps its `repr` once somebody asks.
         if isinstance(holder, Distribution):
