@@ -505,7 +505,7 @@ def test_early_bird_stops_a_member_where_it_stops_sb3() -> None:
     bird = rt.EarlyBird(density=0.5, every=16, window=2, threshold=0.9)
 
     def run(seed: int) -> Run:
-        return Run(setting(ppo, seed, 160), Training(0, early_bird=bird))
+        return Run(setting(ppo, seed, 160), Training(0, during=(bird,)))
 
     plain = [run(0), run(1)]
     PLAIN.start()(plain)

@@ -73,7 +73,10 @@ class Swapping(rt.Observer):
         held.watch()
         named = dict(self.model.policy.named_parameters())
         if self.model._n_updates:
-            held.change(rt.Mask({n: swapped(named[n], kept, held.gradient[n]) for n, kept in held.mask.items()}))
+            # The two actions' gradients are equal in size, so that rounding would choose in the action head.
+            mask = dict(held.mask)
+            hidden = {n: swapped(named[n], kept, held.gradient[n]) for n, kept in mask.items() if "action" not in n}
+            held.change(rt.Mask(mask | hidden))
         self._rows.append((self.model.num_timesteps, held.mask.kept))
 
 

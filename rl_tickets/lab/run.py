@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.returns import RandomPolicy, play
 from rl_tickets.lab.description import Description
@@ -150,6 +151,7 @@ def begin(experiment: Experiment, store: Store) -> Experiment:
     """Fills in what follows from the agent, and writes or checks the description of the experiment."""
     with one_thread():
         model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
+        anatomy.optimizers(model)  # Without any there is nothing to hold, whatever else would be said.
         if experiment.segment is None:
             segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
             experiment = replace(experiment, segment=segment)

@@ -90,7 +90,8 @@ class Run:
         self._observers = {each.table: each.observer(request.prunable) for each in watching}
         for table, progress in (resume.observers if resume else {}).items():
             self._observers[table].resume(progress)
-        self._problem = ""
+        self.problem = ""
+        """What training raised once the run had diverged, or empty."""
 
     @property
     def mask(self) -> Mask:
@@ -114,7 +115,7 @@ class Run:
 
     def failed(self, error: Exception) -> None:
         """Keeps what training raised once the run had diverged."""
-        self._problem = " ".join(f"{type(error).__name__}: {error}".split())
+        self.problem = " ".join(f"{type(error).__name__}: {error}".split())
 
     def retimed(self) -> AbstractContextManager[None]:
         """The agent's schedules as this level needs them, while it learns."""
@@ -162,7 +163,7 @@ class Run:
             copies=anatomy.copies(model),
             provenance=provenance(model, self._setting.seed),
             observed={table: tuple(map(tuple, observer.rows())) for table, observer in self._observers.items()},
-            problem=self._problem,
+            problem=self.problem,
         )
 
     def _keep(self, reached: Sequence[int]) -> None:

@@ -20,9 +20,10 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 import rl_tickets as rt
+from rl_tickets.agents.making import MakeModel
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.training.cohorts.on_policy.rollouts import FIELDS
-from rl_tickets.training.requests import MakeModel, Training
+from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Run, Setting
 
 

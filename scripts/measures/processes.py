@@ -12,7 +12,7 @@ import rl_tickets as rt
 from measures.cohorts import make_cartpole
 from measures.peaks import peak_megabytes
 from measures.rows import Row, ratios, row
-from rl_tickets.lab.executors import run_workers
+from rl_tickets.lab.executors import local_processes, run_tasks
 from rl_tickets.lab.run import begin, unfinished
 from rl_tickets.lab.store import Store
 
@@ -39,7 +39,8 @@ def seconds(experiment: rt.Experiment, jobs: int) -> float:
         store = Store(Path(folder) / "small")
         plan = begin(experiment, store)
         began = time.perf_counter()
-        run_workers(unfinished(plan, store), jobs, lambda: None)
+        with local_processes(jobs) as processes:
+            run_tasks(unfinished(plan, store, plan.groups), processes, lambda: None, store.collect, jobs=jobs)
         return time.perf_counter() - began
 
 
