@@ -130,6 +130,29 @@ def test_a_resumed_early_bird_level_equals_an_uninterrupted_one(threshold: float
         assert other.timesteps == result.timesteps
 
 
+def test_a_criterion_of_its_own_wins_and_none_is_the_searchs() -> None:
+    seen: list[str] = []
+
+    def told(name: str) -> Any:
+        def criterion(weights: Any, start: Any) -> Any:
+            seen.append(name)
+            return rt.magnitude(weights, start)
+
+        return criterion
+
+    for own, expected in ((told("bird's"), {"bird's"}), (None, {"search's"})):
+        bird = rt.EarlyBird(every=32, window=1, threshold=0.01, criterion=own)
+        levels = rt.find_tickets(
+            CASE.make, total_timesteps=96, densities=(1.0, 0.5), criterion=told("search's"), early_bird=bird
+        )
+        next(levels)
+        assert set(seen) == expected, "of the dense level, before anything is pruned"
+        seen.clear()
+        levels.close()
+    completed = rt.EarlyBird(every=1, scope="layer").completed(density=0.5, criterion=rt.magnitude, scope="network")
+    assert (completed.scope, completed.criterion, completed.density) == ("layer", rt.magnitude, 0.5)
+
+
 def test_impossible_settings_are_refused() -> None:
     for settings, message in (
         ({"every": 0}, "`every` must be at least 1"),

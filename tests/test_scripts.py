@@ -10,16 +10,18 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from agents_matrix import train
-from tiny import ROOT
+from tiny import PPO_EXPERIMENT, ROOT
 
 import rl_tickets as rt
 from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.lab.command_line import Flags
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Setting
 
@@ -125,6 +127,18 @@ def test_smoke(name: str, folder: str, flags: str, trained: int, tmp_path: Path)
         done = python("scripts/report.py", found)
         assert (done.returncode, done.stderr) == (0, "")
         assert files == {path: path.read_bytes() for path in files}, "the report comes from the CSV files alone"
+
+
+def test_choosing_cohorts_keeps_the_scripts_own() -> None:
+    experiment = replace(PPO_EXPERIMENT, trainer=rt.Cohorts(seeds=8))
+    assert Flags(trainer="cohort").apply(experiment).trainer == rt.Cohorts(seeds=8)
+    assert Flags(trainer="plain").apply(experiment).trainer == rt.Plain()
+    assert Flags(trainer="cohort").apply(replace(experiment, trainer=rt.Plain())).trainer == rt.Cohorts()
+
+
+def test_searches_without_names_are_an_error() -> None:
+    with pytest.raises(ValueError, match="--searches needs names of searches; choose from: imp, late, random_reinit"):
+        Flags(searches=()).apply(PPO_EXPERIMENT)
 
 
 def test_report_of_no_results(

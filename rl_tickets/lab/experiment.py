@@ -111,10 +111,15 @@ class Experiment:
             raise ValueError(f"search {name!r} needs {missing[0]!r}, which is not in this experiment; add it")
 
     @property
+    def dense(self) -> Dense:
+        """The dense runs, which keep the states that all searches want to have back."""
+        points = {0, *(point for plan in self.searches.values() for point in plan.rewind_points)}
+        return Dense(tuple(sorted(points)))
+
+    @property
     def plans(self) -> dict[str, Plan]:
         """The dense runs, and every search by name."""
-        points = sorted({0, *(point for plan in self.searches.values() for point in plan.rewind_points)})
-        return {DENSE: Dense(tuple(points)), **self.searches}
+        return {DENSE: self.dense, **self.searches}
 
     def setup(self, seed: int, outcomes_of: Callable[[str], Sequence[Outcome]] = lambda name: ()) -> Setup:
         """What the plans may know of this experiment, for one seed."""

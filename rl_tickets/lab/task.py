@@ -21,7 +21,7 @@ from rl_tickets.lab.store import Store
 from rl_tickets.lab.user_errors import naming
 from rl_tickets.report.rows import Run as Identity
 from rl_tickets.search.driving import side_by_side
-from rl_tickets.search.plan import DENSE, Dense, Outcome
+from rl_tickets.search.plan import DENSE, Outcome
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning
 from rl_tickets.training.requests import DivergenceWarning, Trained, Training
@@ -133,9 +133,7 @@ class _Driving:
 
     def _home(self, plan: str, seed: int, request: Training) -> Identity:
         """Which training answers a request: the plan's own, or the dense run that all share."""
-        dense = self._experiment.plans[DENSE]
-        assert isinstance(dense, Dense)
-        shared = request.repeats(dense.request(self._experiment.setup(seed)))
+        shared = request.repeats(self._experiment.dense.request(self._experiment.setup(seed)))
         return Identity(DENSE if shared else plan, seed, *request.name)
 
     def _expect(self, home: Identity) -> None:
