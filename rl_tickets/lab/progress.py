@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,7 +17,10 @@ MINUTE = 60.0
 
 @contextmanager
 def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None]]:
-    """Gives what is to be called now and then; a line a minute where there is no terminal."""
+    """Gives what is to be called now and then; a line a minute where there is no terminal.
+
+    It is all levels of the experiment, whoever trains them: those of other shares move the bar too.
+    """
     console = Console()
     setups = [experiment.setup(seed) for seed in experiment.all_seeds]
     total = sum(len(plan.trainings(setup)) for plan in experiment.plans.values() for setup in setups)
@@ -30,14 +33,15 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        first = store.done()
+        first = done = store.done()
         shown = bar.add_task(experiment.name, total=total)
         bar.update(shown, completed=round(first, 2))
         began = last = time.monotonic()
 
         def tell() -> None:
-            nonlocal last
-            done = store.done()
+            nonlocal last, done
+            with suppress(FileNotFoundError):  # Whoever has the same seeds in another share may be tidying up.
+                done = store.done()
             bar.update(shown, completed=round(done, 2))
             if time.monotonic() - last > MINUTE and not console.is_terminal:
                 last = time.monotonic()
