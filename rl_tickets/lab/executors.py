@@ -143,7 +143,7 @@ def _pickled(task: Task) -> bytes:
 def run_pickled(task: bytes) -> None:
     """Runs a task that was sent here, in whichever process and on whichever machine."""
     try:
-        loaded: Task = cloudpickle.loads(task)
+        loaded = _loaded(task)
         _demand_shared(loaded.store.description)
         loaded.run()
     except Exception as error:
@@ -152,6 +152,17 @@ def run_pickled(task: bytes) -> None:
         except Exception:  # What cannot travel would break the pool and hide what went wrong.
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         raise
+
+
+def _loaded(task: bytes) -> Task:
+    try:
+        loaded: Task = cloudpickle.loads(task)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{platform.node()} has {error.msg.lower()}, which the experiment needs: install it there, or put it "
+            "beside the script where all machines see it"
+        ) from error
+    return loaded
 
 
 def _demand_shared(description: Path) -> None:

@@ -43,12 +43,12 @@ class RayExecutor(Executor):
         self._ours = not ray.is_initialized()
         if self._ours:
             _connect(ray, address)
+        self._call: Any = ray.remote(num_cpus=1, max_retries=-1)(_call)
         self._futures: set[_RayFuture] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """See `Executor`; one core for each task, begun again as often as its node dies."""
-        remote = self._ray.remote(num_cpus=1, max_retries=-1)(fn)
-        future = _RayFuture(self._ray, remote.remote(*args, **kwargs))
+        future = _RayFuture(self._ray, self._call.remote(fn, args, kwargs))
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
@@ -59,6 +59,11 @@ class RayExecutor(Executor):
             future.cancel()
         if self._ours:
             self._ray.shutdown()
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What Ray is given, since it takes neither partials nor built-in functions."""
+    return function(*args, **kwargs)
 
 
 class _RayFuture(Future[Any]):
