@@ -21,7 +21,7 @@ import rl_tickets as rt
 
 EXPERIMENT = replace(
     PPO_EXPERIMENT,
-    trainer=rt.Plain(),
+    trainer=rt.Plain(),  # Every seed is a group of its own.
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
 )
 SMALL = replace(EXPERIMENT, seeds=1, densities=(1.0, 0.5))
@@ -141,5 +141,8 @@ def test_a_folder_of_the_same_name_on_another_machine(tmp_path: Path) -> None:
 
 
 def test_threads_are_refused(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="threads would share torch's random numbers"):
+    with (
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(ValueError, match="threads would share torch's random numbers"),
+    ):
         rt.run(SMALL, executor=threads, out=tmp_path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,10 @@ EXPERIMENT = replace(
 
 SCRIPT = textwrap.dedent(
     """
+    import os
+    import time
+    from pathlib import Path
+
     import gymnasium as gym
     from stable_baselines3 import PPO
 
@@ -63,6 +68,10 @@ SCRIPT = textwrap.dedent(
 
 
     def make_env():
+        if gate := os.environ.get("RL_TICKETS_GATE"):
+            Path(gate, f"waiting-{os.getpid()}").touch()
+            while Path(gate, "closed").exists():
+                time.sleep(0.05)
         return gym.make("CartPole-v1")
 
 
@@ -173,7 +182,7 @@ def test_what_fails_ends_what_runs_beside_it(cluster: Cluster, gate: Path, close
     second = cluster.add_node(**NODE)
     failing = replace(EXPERIMENT, make_model=partial(make_first_raising, os.getpid(), gate))
     with RayExecutor(cluster.address) as executor:
-        with pytest.raises(ValueError, match="^no such level$"):
+        with pytest.raises(ValueError, match=r"^no such level$"):
             rt.run(failing, executor=executor, out=tmp_path)
         (other,) = waiting(gate)
         wait_for(lambda: not at_work(other))
@@ -181,27 +190,36 @@ def test_what_fails_ends_what_runs_beside_it(cluster: Cluster, gate: Path, close
     cluster.remove_node(second)
 
 
-def script(path: Path, *arguments: object) -> subprocess.Popen[str]:
-    """Run as a user would."""
-    path.write_text(SCRIPT)
-    command = [sys.executable, str(path), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Runs a script as a user would, who does not know of the gate."""
+    environment = {name: value for name, value in os.environ.items() if name != GATE}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_a_script_stopped_and_gone_on_with(cluster: Cluster, gate: Path, closed: Path, tmp_path: Path) -> None:
-    path, there = tmp_path / "script.py", ("--ray", cluster.address, "--out", tmp_path / "there")
-    closed.unlink()
-    stopped = script(path, *there)
-    wait_for(lambda: list((tmp_path / "there").glob("tiny/.work/*/*/level-*.json")))
+def test_a_script_stopped_and_gone_on_with(
+    cluster: Cluster, gate: Path, closed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends what runs on the cluster, and the cluster is there when the same command is given again."""
+    script, flags = tmp_path / "script.py", ("--ray", cluster.address, "--out", tmp_path / "there")
+    script.write_text(SCRIPT)
+    stopped = start(script, *flags)
+    wait_for(lambda: waiting(gate))
+    (worker,) = waiting(gate)
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, err
     assert err == "Stopped. What is finished is kept; the same command goes on from there.\n"
-    for process in (script(path, *there), script(path, "--jobs", 1, "--out", tmp_path / "here")):
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
-        assert " of 2 levels" in out
-        assert "Report " in out
+    wait_for(lambda: not at_work(worker))
+    closed.unlink()
+    again = start(script, *flags)
+    out, err = again.communicate(timeout=60)
+    assert (again.returncode, err) == (0, "")
+    assert " 2.0 of 2 levels" in out
+    assert f"Report      {tmp_path / 'there' / 'tiny' / 'report.md'}\n" in out
+    monkeypatch.delenv(GATE)
+    monkeypatch.setattr(sys, "argv", [str(script), "--jobs", "1", "--out", str(tmp_path / "here")])
+    runpy.run_path(str(script), run_name="__main__")
     assert_same(tmp_path / "there" / "tiny", tmp_path / "here" / "tiny")
 
 

@@ -22,6 +22,7 @@ EXPERIMENT = replace(
     PPO_EXPERIMENT,
     trainer=rt.Plain(),  # Every seed is a group of its own.
     seeds=3,
+    densities=(1.0, 0.5),
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
 )
 
@@ -176,6 +177,6 @@ def test_from_the_command_line(reference: Path, tmp_path: Path, capsys: pytest.C
         assert out.endswith(done) == (share == "2/2")
         assert (f"Report      {tmp_path / 'tiny' / 'report.md'}\n" in out) == (share == "1/2")
         # The bar shows the levels of all shares.
-        assert (" 5.0 of 15 levels" in out, " 15.0 of 15 levels" in out) == (share == "2/2", share == "1/2")
+        assert (" 3.0 of 9 levels" in out, " 9.0 of 9 levels" in out) == (share == "2/2", share == "1/2")
     command = (tmp_path / "tiny" / "experiment.json").read_text()
     assert "--share" not in command, "the same bytes, however it was done"
