@@ -91,7 +91,7 @@ class _RayFuture(Future[Any]):
             cause.__cause__ = error  # Which tells where on the cluster it was raised.
             self.set_exception(cause)
         elif isinstance(error, self._ray.exceptions.RayError):
-            sentence = f"Ray gave a task up ({_one_line(error)}); what is finished is kept, run again to go on"
+            sentence = f"Ray gave a task up ({_first_sentence(error)}); what is finished is kept, run again to go on"
             self.set_exception(RuntimeError(sentence))
         else:
             self.set_exception(error)
@@ -107,8 +107,9 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConnectionError(f"cannot reach a Ray cluster at {address} ({_one_line(error)})") from error
+        raise ConnectionError(f"cannot reach a Ray cluster at {address} ({_first_sentence(error)})") from error
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def _first_sentence(error: BaseException) -> str:
+    """Ray goes on with where to look into its logs."""
+    return re.split(r"\.\s", " ".join(str(error).split()))[0].rstrip(".") or type(error).__name__
