@@ -9,11 +9,10 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from tiny import PPO_EXPERIMENT, assert_same, counted, forked, trained_steps, wait_for
+from tiny import PPO_EXPERIMENT, assert_same, counted, forked, trained_steps
 
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
@@ -39,19 +38,29 @@ def act(share: str, out: Path) -> rt.Summary | None:
     return rt.run_share(EXPERIMENT, rt.Share.parse(share), jobs=1, out=out)
 
 
-def started(shares: Sequence[str], out: Path) -> dict[str, BaseProcess]:
-    """Shares at work side by side, each in a process that shares what is imported here."""
-    fork = multiprocessing.get_context("fork")
-    processes: dict[str, BaseProcess] = {share: fork.Process(target=act, args=(share, out)) for share in shares}
-    for process in processes.values():
+def dying(share: str, out: Path, writes: int) -> None:
+    """The same, killed when so many files are written, the last of them not yet in place."""
+    sync, left = os.fsync, writes
+
+    def fatal(file: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(file)
+
+    os.fsync = fatal
+    act(share, out)
+
+
+def side_by_side(*acts: Callable[[], object]) -> set[int | None]:
+    """Exit statuses of processes at work at the same time, which share what is imported here."""
+    processes = [multiprocessing.get_context("fork").Process(target=each) for each in acts]
+    for process in processes:
         process.start()
-    return processes
-
-
-def ended(processes: dict[str, BaseProcess]) -> set[int | None]:
-    for process in processes.values():
+    for process in processes:
         process.join()
-    return {process.exitcode for process in processes.values()}
+    return {process.exitcode for process in processes}
 
 
 def assert_complete(folder: Path, reference: Path) -> None:
@@ -77,34 +86,19 @@ def test_one_after_the_other_in_any_order(order: Sequence[str], reference: Path,
 
 
 def test_side_by_side_killed_and_requeued(reference: Path, tmp_path: Path) -> None:
-    folder, shares = tmp_path / "tiny", ("1/3", "2/3", "3/3")
-    processes = started(shares, tmp_path)
-    for seed, process in enumerate(processes.values()):
-        wait_for((folder / ".work" / "imp" / f"seed-{seed}" / "level-01.json").exists)
-        process.kill()
-    assert ended(processes) == {-signal.SIGKILL}
+    folder = tmp_path / "tiny"
+    for writes in (4, 7):  # The first time in the dense training, the second later.
+        killed = [partial(dying, f"{number}/3", tmp_path, writes + number) for number in (1, 2, 3)]
+        assert side_by_side(*killed) == {-signal.SIGKILL}
     assert not (folder / "report.md").exists()
-    assert ended(started(shares[::-1], tmp_path)) == {0}
+    assert side_by_side(*(partial(act, share, tmp_path) for share in ("3/3", "2/3", "1/3"))) == {0}
     assert_complete(folder, reference)
 
 
 def test_what_is_half_written_goes_when_its_share_comes_back_and_no_sooner(reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
 
-    def dying() -> None:
-        sync, left = os.fsync, 9
-
-        def fatal(file: int) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            sync(file)
-
-        os.fsync = fatal
-        act("2/3", tmp_path)
-
-    assert forked(dying) == -signal.SIGKILL
+    assert forked(partial(dying, "2/3", tmp_path, 9)) == -signal.SIGKILL
     (half,) = folder.rglob(".*.part")
     assert "seed-1" in half.parts
     for share in ("1/3", "3/3"):
@@ -114,12 +108,13 @@ def test_what_is_half_written_goes_when_its_share_comes_back_and_no_sooner(refer
     assert_complete(folder, reference)
 
 
-def test_other_numbers_of_shares_overlap(reference: Path, tmp_path: Path) -> None:
-    """1/2 and 3/3 train the same seed at the same time; each file appears whole, and is the same from either."""
+def test_other_numbers_of_shares(reference: Path, tmp_path: Path) -> None:
+    """1/2 has the first and the third seed, and is killed in the middle; jobs of other arrays go on with them."""
     folder = tmp_path / "tiny"
-    assert ended(started(("1/2", "3/3"), tmp_path)) == {0}
+    assert forked(partial(dying, "1/2", tmp_path, 9)) == -signal.SIGKILL
+    assert side_by_side(partial(act, "2/3", tmp_path), partial(act, "3/3", tmp_path)) == {0}
     assert not (folder / "report.md").exists()
-    assert forked(partial(act, "2/5", tmp_path)) == 0
+    assert forked(partial(act, "1/5", tmp_path)) == 0
     assert_complete(folder, reference)
 
 
@@ -141,6 +136,11 @@ def test_who_may_work_beside_whom(reference: Path, tmp_path: Path) -> None:
         with refused():
             WHOLE(out=tmp_path)
         act("2/3", tmp_path)
+    with store.shared("1-of-2", "seeds-0", "seeds-2"):
+        for beside in ("1/3", "3/3", "1/1"):
+            with refused():
+                act(beside, tmp_path)
+        act("2/2", tmp_path)
     with store.locked():
         with refused():
             act("1/3", tmp_path)

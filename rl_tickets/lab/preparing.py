@@ -33,9 +33,10 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
         if experiment.segment is None:
             segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
             experiment = replace(experiment, segment=segment)
-        experiment = _sized(_joined(experiment.on_grid(), model), model)
+        experiment = experiment.on_grid()
         for plan in experiment.searches.values():
             plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
+        experiment = _sized(_joined(experiment, model), model)
         random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
         episodes = max(experiment.episodes, 20)
         played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,15 +33,14 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        first = done = store.done()
+        first = store.done()
         shown = bar.add_task(experiment.name, total=total)
         bar.update(shown, completed=round(first, 2))
         began = last = time.monotonic()
 
         def tell() -> None:
-            nonlocal last, done
-            with suppress(FileNotFoundError):  # Whoever has the same seeds in another share may be tidying up.
-                done = store.done()
+            nonlocal last
+            done = store.done()
             bar.update(shown, completed=round(done, 2))
             if time.monotonic() - last > MINUTE and not console.is_terminal:
                 last = time.monotonic()

@@ -85,17 +85,19 @@ def run_share(
         What was found, None where other parts are not finished.
 
     Raises:
-        RuntimeError: this part, or the whole experiment, is at work already. Otherwise as `run`.
+        RuntimeError: this part, one of another number with some of its seeds, or the whole experiment is at work.
+            Otherwise as `run`.
 
     Example:
         rt.run_share(experiment, rt.Share.parse("3/16"))
     """
     _demand_jobs(jobs)
     store = _store(experiment, out)
-    with store.shared(share.name), naming(store.folder):
-        experiment, description = prepared(experiment)
-        groups = share.of(experiment.groups)
-        seeds = {seed for group in groups for seed in group if seed is not None}
+    experiment, description = prepared(experiment)
+    groups = share.of(experiment.groups)
+    seeds = [seed for group in groups for seed in group if seed is not None]
+    # Shares of another number may have the same seeds; what is half-written must have one owner, who may sweep it.
+    with store.shared(share.name, *(f"seeds-{group[0]}" for group in groups)), naming(store.folder):
         with store.opened():
             description.settle(store.description)
             store.sweep(seeds)

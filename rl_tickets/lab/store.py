@@ -33,8 +33,8 @@ class Store:
 
     # Locks ----------------------------------------------------------------------------------------------------------
 
-    # A whole run takes `.lock` and then every share's; a share takes its own and then looks at `.lock`. So at least one
-    # of the two sees the other, whichever comes first.
+    # A whole run takes `.lock` and then those of all shares; a share takes its own and then looks at `.lock`. So at
+    # least one of the two sees the other, whichever comes first.
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -46,29 +46,31 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             held.enter_context(self._lock(".lock"))
-            for path in sorted(self.folder.glob(".lock-*-of-*")):
+            for path in sorted(self.folder.glob(".lock-*")):
                 held.enter_context(self._lock(path.name))
             yield
 
     @contextmanager
-    def shared(self, share: str) -> Iterator[None]:
-        """Lets shares of one experiment work in the folder side by side, each once, and keeps whole runs out.
+    def shared(self, *names: str) -> Iterator[None]:
+        """Lets shares of one experiment work in the folder side by side, and keeps whole runs out.
 
         Args:
-            share: its name, such as "3-of-16".
+            names: of what nobody else may be at work on: the share, and the seeds it trains.
 
         Raises:
-            RuntimeError: this share, or the whole experiment, is at work there.
+            RuntimeError: another is at work on one of these, or on the whole experiment.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock(f".lock-{share}"):
+        with ExitStack() as held:
+            for name in names:
+                held.enter_context(self._lock(f".lock-{name}"))
             with self.opened(), self._lock(".lock"):
-                pass  # There is no whole run, and whoever begins one from now on finds the lock of this share.
+                pass  # There is no whole run, and whoever begins one from now on finds the locks of this share.
             yield
 
     def opened(self) -> AbstractContextManager[None]:
         """Lets one share at a time open the folder, or write the report; the others wait, seconds as a rule."""
-        return self._lock(".lock-opened", patience=-1)
+        return self._lock(".lock.opened", patience=-1)
 
     @contextmanager
     def _lock(self, name: str, patience: float = 0) -> Iterator[None]:
