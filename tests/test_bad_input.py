@@ -24,6 +24,7 @@ from tiny import PPO_EXPERIMENT, assert_same, finish, make_env, make_ppo, run_sc
 import rl_tickets as rt
 from rl_tickets.lab import executors
 from rl_tickets.lab.command_line import main
+from rl_tickets.lab.store import Store
 
 ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
 
@@ -200,12 +201,16 @@ def test_an_experiment_that_cannot_travel_to_workers(tmp_path: Path) -> None:
         rt.run(replace(ONE, make_env=make), jobs=2, out=tmp_path)
 
 
-def test_an_error_that_cannot_travel_back_is_told_in_words() -> None:
+def test_an_error_that_cannot_travel_back_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "experiment.json").touch()
+
     class Stubborn(Exception):
         def __init__(self, code: int, place: str) -> None:
             super().__init__(f"code {code} at {place}")
 
     class Failing:
+        store = Store(tmp_path)
+
         def run(self) -> None:
             raise Stubborn(7, "home")
 

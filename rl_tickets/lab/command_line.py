@@ -43,13 +43,13 @@ class Flags:
     trainer: Literal["cohort", "plain"] | None = None
     """How agents are trained: several seeds in lock-step, or each by SB3's own `learn`."""
     jobs: int | None = None
-    """Worker processes, each with one torch thread; by default one for each core."""
+    """Worker processes, each with one torch thread; by default one for each core. With --ray: tasks at a time."""
     out: Path = Path("results")
     """Parent of the results folder."""
     share: str | None = None
     """Do only such a part of the experiment, like 3/16, beside jobs that do the others in the same folder."""
     ray: str | None = None
-    """Address of a Ray cluster to train on, or "auto"; its nodes must share the results folder."""
+    """Address (host:port) of a Ray cluster to train on, or "auto"; its nodes must share the results folder."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """A run of a minute or two that shows everything works and proves nothing."""
 
@@ -132,18 +132,19 @@ def main(experiment: Experiment, *, extra: str | None = None, arguments: list[st
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from there.")
         raise SystemExit(130) from None
     except (ImportError, gym.error.DependencyNotInstalled) as error:
-        way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'" if extra else ""
-        complain(f"{error}{way_out}")
+        ours = getattr(error, "name", None) == "ray"  # Which says itself what brings it.
+        way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'"
+        complain(f"{error}{way_out if extra and not ours else ''}")
     except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
         complain(error)
     _show(summary, flags.out / experiment.name)
 
 
 def _run(experiment: Experiment, flags: Flags) -> Summary | None:
-    with RayExecutor(flags.ray) if flags.ray else nullcontext() as executor:
-        if flags.share is None:
+    share = None if flags.share is None else Share.parse(flags.share)
+    with nullcontext() if flags.ray is None else RayExecutor(flags.ray) as executor:
+        if share is None:
             return run(experiment, jobs=flags.jobs, out=flags.out, executor=executor)
-        share = Share.parse(flags.share)
         return run_share(experiment, share, jobs=flags.jobs, out=flags.out, executor=executor)
 
 

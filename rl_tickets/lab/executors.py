@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
@@ -44,16 +44,18 @@ def run_tasks(
 
     Args:
         tasks: of one experiment.
-        executor: with `submit(function, *arguments) -> Future`; it is left as it is.
+        executor: with `submit(function, *arguments) -> Future`; it is left as it is, and not shut down.
         tell: called about twice a second.
         finished: called whenever a task is finished.
         jobs: tasks that are submitted at a time; None: all that need not wait for another.
 
     Raises:
-        ValueError: the experiment cannot be sent to another process.
-        Exception: whatever a task raised; what had not begun is cancelled.
+        ValueError: the experiment cannot be sent to another process, or the executor's workers are threads.
+        Exception: whatever a task raised; what had not begun is cancelled, and what runs on Ray too.
     """
-    waiting = {(task.plan, task.slots): task for task in tasks}
+    if isinstance(executor, ThreadPoolExecutor):
+        raise ValueError("threads would share torch's random numbers: choose an executor of processes")
+    waiting = {(task.plan, task.slots): task for task in ordered(tasks)}
     pickled = {key: _pickled(task) for key, task in waiting.items()}
     running: dict[Future[None], tuple[str, Group]] = {}
     try:
@@ -62,8 +64,7 @@ def run_tasks(
             for key, task in list(waiting.items()):
                 room = jobs is None or len(running) < jobs
                 if room and not any((need, task.slots) in blocked for need in task.needs):
-                    with _keyboard_kept():
-                        running[executor.submit(run_pickled, pickled[key])] = key
+                    running[executor.submit(run_pickled, pickled[key])] = key
                     del waiting[key]
             done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
             tell()
@@ -84,7 +85,7 @@ def local_processes(jobs: int) -> Iterator[Executor]:
     Raises:
         RuntimeError: a worker died.
     """
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_watch_parent)
+    pool = _Processes(jobs, get_context("spawn"), initializer=_watch_parent)
     try:
         yield pool
     except BrokenProcessPool:
@@ -98,6 +99,14 @@ def local_processes(jobs: int) -> Iterator[Executor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Processes(ProcessPoolExecutor):
+    """Whose processes, which begin with the first tasks, never see Ctrl-C."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with _keyboard_kept():
+            return super().submit(fn, *args, **kwargs)
 
 
 def ordered(tasks: Sequence[Task]) -> list[Task]:
@@ -134,7 +143,7 @@ def _pickled(task: Task) -> bytes:
 def run_pickled(task: bytes) -> None:
     """Runs a task that was sent here, in whichever process and on whichever machine."""
     try:
-        loaded: Task = cloudpickle.loads(task)
+        loaded = _loaded(task)
         _demand_shared(loaded.store.description)
         loaded.run()
     except Exception as error:
@@ -143,6 +152,17 @@ def run_pickled(task: bytes) -> None:
         except Exception:  # What cannot travel would break the pool and hide what went wrong.
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         raise
+
+
+def _loaded(task: bytes) -> Task:
+    try:
+        loaded: Task = cloudpickle.loads(task)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{platform.node()} has {error.msg.lower()}, which the experiment needs: install it there, or put it "
+            "beside the script where all machines see it"
+        ) from error
+    return loaded
 
 
 def _demand_shared(description: Path) -> None:

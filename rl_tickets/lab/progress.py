@@ -17,7 +17,10 @@ MINUTE = 60.0
 
 @contextmanager
 def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None]]:
-    """Gives what is to be called now and then; a line a minute where there is no terminal."""
+    """Gives what is to be called now and then; a line a minute where there is no terminal.
+
+    It is all levels of the experiment, whoever trains them: those of other shares move the bar too.
+    """
     console = Console()
     setups = [experiment.setup(seed) for seed in experiment.all_seeds]
     total = sum(len(plan.trainings(setup)) for plan in experiment.plans.values() for setup in setups)

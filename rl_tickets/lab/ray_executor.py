@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
+
+PATIENCE = 10.0
+"""Seconds for the head of a cluster to answer at all."""
 
 
 class RayExecutor(Executor):
     """Submits to Ray; a task whose node dies is begun again on another, where it goes on from its last checkpoint.
 
+    A node that is only cut off may go on beside its successor. Both write the same bytes, each file beside under a name
+    of its own and renamed, so that it does not matter who comes last.
+
     Args:
-        address: of a running cluster, or "auto" for the one this machine belongs to.
+        address: of a running cluster, as `host:port`, or "auto" for the one this machine belongs to. A connection that
+            the program has already is used as it is.
 
     Raises:
         ImportError: ray is not installed; the extra is named.
@@ -23,30 +33,83 @@ class RayExecutor(Executor):
             rt.run(experiment, executor=cluster)
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str = "auto") -> None:
         try:
             import ray
         except ImportError as error:
-            raise ImportError("--ray needs ray: pip install -c constraints.txt -e '.[ray]'") from error
-        self._ray = ray
-        self._address = address
+            way_out = "a Ray cluster needs ray: pip install -c constraints.txt -e '.[ray]'"
+            raise ImportError(way_out, name="ray") from error
+        self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-        self._references: list[Any] = []
+            _connect(ray, address)
+        self._call: Any = ray.remote(num_cpus=1, max_retries=-1)(_call)
+        self._futures: set[_RayFuture] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """See `Executor`; one core for each task, begun again as often as its node dies."""
-        remote = self._ray.remote(num_cpus=1, max_retries=-1)(fn)
-        reference = remote.remote(*args, **kwargs)
-        self._references.append(reference)
-        future: Future[Any] = reference.future()
+        future = _RayFuture(self._ray, self._call.remote(fn, args, kwargs))
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leaves the cluster as it was; what still runs there is ended."""
-        for reference in self._references:
-            self._ray.cancel(reference, force=True)
-        self._references.clear()
+        """Leaves the cluster running; what of ours still runs there is ended, unlike in other executors."""
+        for future in list(self._futures):
+            future.cancel()
         if self._ours:
             self._ray.shutdown()
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What Ray is given, since it takes neither partials nor built-in functions."""
+    return function(*args, **kwargs)
+
+
+class _RayFuture(Future[Any]):
+    """What comes of a Ray task; to cancel it is to end the task, begun or not."""
+
+    def __init__(self, ray: Any, reference: Any) -> None:
+        super().__init__()
+        self._ray, self._reference = ray, reference
+        reference.future().add_done_callback(self._settle)
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled:
+            with suppress(self._ray.exceptions.RayError, RuntimeError):  # Nothing runs on a cluster that is gone.
+                self._ray.cancel(self._reference, force=True)
+        return cancelled
+
+    def _settle(self, told: Future[Any]) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        error = told.exception()
+        if error is None:
+            self.set_result(told.result())
+        elif isinstance(cause := getattr(error, "cause", None), BaseException):
+            cause.__cause__ = error  # Which tells where on the cluster it was raised.
+            self.set_exception(cause)
+        elif isinstance(error, self._ray.exceptions.RayError):
+            sentence = f"Ray gave a task up ({_first_sentence(error)}); what is finished is kept, run again to go on"
+            self.set_exception(RuntimeError(sentence))
+        else:
+            self.set_exception(error)
+
+
+def _connect(ray: Any, address: str) -> None:
+    # Ray itself knocks for minutes at a door behind which there is nobody.
+    if found := re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d{1,5})", address):
+        try:
+            socket.create_connection((found[1], int(found[2])), timeout=PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"there is no Ray cluster at {address} ({error})") from error
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConnectionError(f"cannot reach a Ray cluster at {address} ({_first_sentence(error)})") from error
+
+
+def _first_sentence(error: BaseException) -> str:
+    """Ray goes on with where to look into its logs."""
+    return re.split(r"\.\s", " ".join(str(error).split()))[0].rstrip(".") or type(error).__name__

@@ -6,22 +6,15 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from stable_baselines3.common.base_class import BaseAlgorithm
-
-from rl_tickets.agents import anatomy
-from rl_tickets.agents.making import fresh_agent
-from rl_tickets.evaluation.returns import RandomPolicy, play
-from rl_tickets.lab.description import Description
-from rl_tickets.lab.executors import local_processes, run_here, run_tasks
+from rl_tickets.lab.executors import Group, local_processes, run_here, run_tasks
 from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.preparing import begin, prepared
 from rl_tickets.lab.progress import progress
 from rl_tickets.lab.share import Share
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.task import Task, one_thread
+from rl_tickets.lab.task import Task
 from rl_tickets.lab.user_errors import naming
 from rl_tickets.report import Summary, write_report
 from rl_tickets.report.rows import LevelRow, Run
@@ -29,10 +22,6 @@ from rl_tickets.report.tables import read_levels
 from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.selecting import LayerCollapseWarning
 from rl_tickets.training.requests import DivergenceWarning
-from rl_tickets.training.trainers import Plain
-
-SMALL = 100e6
-"""Bytes of final weights that are kept where nobody says how many to keep."""
 
 
 def run(
@@ -48,21 +37,26 @@ def run(
 
     Args:
         experiment: what to run.
-        jobs: worker processes, each with one torch thread; None: one for each core; 1 runs in this process.
+        jobs: worker processes, each with one torch thread; None: one for each core; 1 runs in this process. With an
+            executor: how many tasks it is given at a time; None: all that can begin.
         out: parent of the results folder, which has the experiment's name.
-        executor: any in the style of `concurrent.futures`, instead of local processes; its workers see the same folder.
+        executor: any of processes in the style of `concurrent.futures`, instead of local ones; its workers see the
+            same folder. It is not shut down.
 
     Raises:
         ValueError: an impossible setting, or the folder holds an experiment with other settings.
         RuntimeError: another run is at work in the folder, or a worker died.
         OSError: a file could not be written; it is named.
     """
+    _demand_jobs(jobs)
     store = _store(experiment, out)
-    jobs = _jobs(jobs)
     with store.locked(), naming(store.folder):
-        store.sweep()
+        store.sweep(experiment.all_seeds)
         experiment = begin(experiment, store)
         _train(experiment, store, unfinished(experiment, store, experiment.groups), jobs, executor, store.collect)
+        _demand_here(experiment, store, experiment.groups)
+        # A worker on a node that died may have left something since.
+        store.sweep(experiment.all_seeds)
         summary = _end(experiment, store)
     _tell(read_levels(store.folder), store.folder)
     return summary
@@ -91,17 +85,28 @@ def run_share(
         What was found, None where other parts are not finished.
 
     Raises:
-        RuntimeError: this part, or the whole experiment, is at work already. Otherwise as `run`.
+        RuntimeError: this part, one of another number with some of its seeds, or the whole experiment is at work.
+            Otherwise as `run`.
+
+    Example:
+        rt.run_share(experiment, rt.Share.parse("3/16"))
     """
+    _demand_jobs(jobs)
     store = _store(experiment, out)
-    jobs = _jobs(jobs)
-    with store.shared(share.name), naming(store.folder):
+    experiment, description = prepared(experiment)
+    groups = share.of(experiment.groups)
+    seeds = [seed for group in groups for seed in group if seed is not None]
+    # Shares of another number may have the same seeds; what is half-written must have one owner, who may sweep it.
+    with store.shared(share.name, *(f"seeds-{group[0]}" for group in groups)), naming(store.folder):
         with store.opened():
-            experiment = begin(experiment, store)
-        tasks = unfinished(experiment, store, share.of(experiment.groups))
+            description.settle(store.description)
+            store.sweep(seeds)
+            tasks = unfinished(experiment, store, groups)
         # Rows are collected at the end, by one for all.
         _train(experiment, store, tasks, jobs, executor, lambda: None)
         with store.opened():
+            store.sweep(seeds)
+            _demand_here(experiment, store, groups)
             if unfinished(experiment, store, experiment.groups):
                 return None
             summary = _end(experiment, store)
@@ -113,18 +118,21 @@ def _store(experiment: Experiment, out: str | Path) -> Store:
     return Store((Path(out) / experiment.name).absolute())  # Workers may have another working directory.
 
 
-def _jobs(jobs: int | None) -> int:
-    jobs = os.cpu_count() or 1 if jobs is None else jobs
-    if jobs < 1:
+def _demand_jobs(jobs: int | None) -> None:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    return jobs
+
+
+def _cores() -> int:
+    """Cores that this process may use: of a node shared by the jobs of a cluster not all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _train(
     experiment: Experiment,
     store: Store,
     tasks: list[Task],
-    jobs: int,
+    jobs: int | None,
     executor: Executor | None,
     finished: Callable[[], None],
 ) -> None:
@@ -132,12 +140,21 @@ def _train(
         return
     with progress(experiment, store) as tell:
         if executor is not None:
-            run_tasks(tasks, executor, tell, finished)
+            run_tasks(tasks, executor, tell, finished, jobs=jobs)
         elif jobs == 1:
             run_here(tasks, tell, finished)
         else:
-            with local_processes(min(jobs, len(tasks))) as processes:
-                run_tasks(tasks, processes, tell, finished, jobs=jobs)
+            workers = min(jobs or _cores(), len(tasks))
+            with local_processes(workers) as processes:
+                run_tasks(tasks, processes, tell, finished, jobs=workers)
+
+
+def _demand_here(experiment: Experiment, store: Store, groups: Sequence[Group]) -> None:
+    """What the workers say is finished must be in this folder: theirs may be another of the same name."""
+    if unfinished(experiment, store, groups):
+        raise RuntimeError(
+            f"what was trained is not in {store.folder}: choose an --out that all machines share, and run again"
+        )
 
 
 def _end(experiment: Experiment, store: Store) -> Summary:
@@ -145,55 +162,6 @@ def _end(experiment: Experiment, store: Store) -> Summary:
     store.settle()
     store.clean(dict.fromkeys(experiment.all_seeds, experiment.plans))
     return write_report(store.folder)
-
-
-def begin(experiment: Experiment, store: Store) -> Experiment:
-    """Fills in what follows from the agent, and writes or checks the description of the experiment."""
-    with one_thread():
-        model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
-        anatomy.optimizers(model)  # Without any there is nothing to hold, whatever else would be said.
-        if experiment.segment is None:
-            segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
-            experiment = replace(experiment, segment=segment)
-        experiment = _sized(_joined(experiment.on_grid(), model), model)
-        for plan in experiment.searches.values():
-            plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
-        random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
-        episodes = max(experiment.episodes, 20)
-        played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
-        description = Description.of(experiment, model, float(played.returns.mean()))
-    if (env := model.get_env()) is not None:
-        env.close()
-    description.settle(store.description)
-    return experiment
-
-
-def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
-    """With plain SB3 as the trainer where the agent cannot be trained as asked, which is said once."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    if (obstacle := experiment.trainer.obstacle(model)) is not None:
-        console.print(f"This agent trains with plain SB3, since {obstacle}.", markup=False)
-        return replace(experiment, trainer=Plain())
-    if (remark := experiment.trainer.remark()) is not None:
-        console.print(remark, markup=False)
-    return experiment
-
-
-def _sized(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
-    """With all final weights kept where they are small, else the last ones', which is said once."""
-    if experiment.keep is not None:
-        return experiment
-    size = sum(tensor.numel() * tensor.element_size() for tensor in model.policy.state_dict().values())
-    setup = experiment.setup(experiment.all_seeds[0])
-    count = sum(len(plan.trainings(setup)) for plan in experiment.plans.values()) * len(experiment.all_seeds)
-    if size * count <= SMALL:
-        return replace(experiment, keep="all")
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"The final weights of all {count} trainings would take {size * count / 1e6:.0f} MB, so only those of each "
-        'search\'s last level are kept; Experiment(keep="all") keeps them all.',
-        markup=False,
-    )
-    return replace(experiment, keep="last")
 
 
 def _tell(levels: Sequence[LevelRow], folder: Path) -> None:
@@ -216,7 +184,7 @@ def _tell(levels: Sequence[LevelRow], folder: Path) -> None:
         )
 
 
-def unfinished(experiment: Experiment, store: Store, groups: Sequence[tuple[int | None, ...]]) -> list[Task]:
+def unfinished(experiment: Experiment, store: Store, groups: Sequence[Group]) -> list[Task]:
     """Tasks of these groups with trainings left, and those whose outcomes such tasks need and that are gone."""
     left = _left(experiment, store)
     tasks = []

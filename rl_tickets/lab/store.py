@@ -18,8 +18,7 @@ from rl_tickets.tickets import archive
 from rl_tickets.training.requests import Name, Progress, Trained
 
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]+\.part")
-PATIENCE = 300.0
-"""Seconds that a share of an experiment waits for another that opens the folder or writes the report."""
+_SEED = re.compile(r"seed-(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,37 +33,48 @@ class Store:
 
     # Locks ----------------------------------------------------------------------------------------------------------
 
+    # A whole run takes `.lock` and then those of all shares; a share takes its own and then looks at `.lock`. So at
+    # least one of the two sees the other, whichever comes first.
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second run out of the folder.
 
         Raises:
-            RuntimeError: another run is at work there.
+            RuntimeError: another run, or a share of one, is at work there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
-            for path in (self.folder / ".lock", *sorted(self.folder.glob(".lock-*"))):
-                held.enter_context(self._lock(path))
+            held.enter_context(self._lock(".lock"))
+            for path in sorted(self.folder.glob(".lock-*")):
+                held.enter_context(self._lock(path.name))
             yield
 
     @contextmanager
-    def shared(self, share: str) -> Iterator[None]:
-        """Lets shares of one experiment work in the folder side by side, each once, and keeps whole runs out.
+    def shared(self, *names: str) -> Iterator[None]:
+        """Lets shares of one experiment work in the folder side by side, and keeps whole runs out.
+
+        Args:
+            names: of what nobody else may be at work on: the share, and the seeds it trains.
 
         Raises:
-            RuntimeError: this share, or the whole experiment, is at work there.
+            RuntimeError: another is at work on one of these, or on the whole experiment.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock(self.folder / f".lock-{share}"):
+        with ExitStack() as held:
+            for name in names:
+                held.enter_context(self._lock(f".lock-{name}"))
+            with self.opened(), self._lock(".lock"):
+                pass  # There is no whole run, and whoever begins one from now on finds the locks of this share.
             yield
 
     def opened(self) -> AbstractContextManager[None]:
-        """Only one share at a time opens the folder or writes the report."""
-        return self._lock(self.folder / ".lock", PATIENCE)
+        """Lets one share at a time open the folder, or write the report; the others wait, seconds as a rule."""
+        return self._lock(".lock.opened", patience=-1)
 
     @contextmanager
-    def _lock(self, path: Path, patience: float = 0) -> Iterator[None]:
-        lock = FileLock(path)
+    def _lock(self, name: str, patience: float = 0) -> Iterator[None]:
+        lock = FileLock(self.folder / name)
         try:
             lock.acquire(timeout=patience)
         except Timeout:
@@ -99,11 +109,20 @@ class Store:
         """Folder of one training's event files."""
         return self.folder / "tensorboard" / run.search / f"seed-{run.seed}" / str(_name(run))
 
-    def sweep(self) -> None:
-        """Deletes what a killed run left half-written."""
+    def sweep(self, seeds: Iterable[int]) -> None:
+        """Deletes what a killed run left half-written, but for files of other seeds: other shares may be writing them.
+
+        Files that belong to no seed are written only by who has the folder `locked` or `opened`, as is needed here.
+
+        Args:
+            seeds: the training seeds that nobody else is at work on.
+        """
+        ours = {*seeds}
         for path in self.folder.rglob(".*"):
             if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+                folders = path.parent.relative_to(self.folder).parts
+                if ours.issuperset(int(found[1]) for name in folders if (found := _SEED.fullmatch(name))):
+                    path.unlink(missing_ok=True)
 
     # Trainings ------------------------------------------------------------------------------------------------------
 

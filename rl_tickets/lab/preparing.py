@@ -1,0 +1,76 @@
+"""Before anything is trained: what follows from the agent is filled in, and the experiment described on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from rl_tickets.agents import anatomy
+from rl_tickets.agents.making import fresh_agent
+from rl_tickets.evaluation.returns import RandomPolicy, play
+from rl_tickets.lab.description import Description
+from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.store import Store
+from rl_tickets.lab.task import one_thread
+from rl_tickets.training.trainers import Plain
+
+SMALL = 100e6
+"""Bytes of final weights that are kept where nobody says how many to keep."""
+
+
+def begin(experiment: Experiment, store: Store) -> Experiment:
+    """Fills in what follows from the agent, and writes or checks the description of the experiment."""
+    experiment, description = prepared(experiment)
+    description.settle(store.description)
+    return experiment
+
+
+def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
+    """With what follows from the agent, and the description of it all; writes nothing."""
+    with one_thread():
+        model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
+        anatomy.optimizers(model)  # Without any there is nothing to hold, whatever else would be said.
+        if experiment.segment is None:
+            segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
+            experiment = replace(experiment, segment=segment)
+        experiment = experiment.on_grid()
+        for plan in experiment.searches.values():
+            plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
+        experiment = _sized(_joined(experiment, model), model)
+        random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
+        episodes = max(experiment.episodes, 20)
+        played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
+        description = Description.of(experiment, model, float(played.returns.mean()))
+    if (env := model.get_env()) is not None:
+        env.close()
+    return experiment, description
+
+
+def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
+    """With plain SB3 as the trainer where the agent cannot be trained as asked, which is said once."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if (obstacle := experiment.trainer.obstacle(model)) is not None:
+        console.print(f"This agent trains with plain SB3, since {obstacle}.", markup=False)
+        return replace(experiment, trainer=Plain())
+    if (remark := experiment.trainer.remark()) is not None:
+        console.print(remark, markup=False)
+    return experiment
+
+
+def _sized(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
+    """With all final weights kept where they are small, else the last ones', which is said once."""
+    if experiment.keep is not None:
+        return experiment
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.policy.state_dict().values())
+    setup = experiment.setup(experiment.all_seeds[0])
+    count = sum(len(plan.trainings(setup)) for plan in experiment.plans.values()) * len(experiment.all_seeds)
+    if size * count <= SMALL:
+        return replace(experiment, keep="all")
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"The final weights of all {count} trainings would take {size * count / 1e6:.0f} MB, so only those of each "
+        'search\'s last level are kept; Experiment(keep="all") keeps them all.',
+        markup=False,
+    )
+    return replace(experiment, keep="last")
