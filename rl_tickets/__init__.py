@@ -20,6 +20,7 @@ from rl_tickets.evaluation.statistics import iqm as iqm
 from rl_tickets.evaluation.statistics import performance_profile as performance_profile
 from rl_tickets.evaluation.statistics import probability_of_improvement as probability_of_improvement
 from rl_tickets.evaluation.statistics import sparsest_matching as sparsest_matching
+from rl_tickets.lab.callbacks import CallbackPlace as CallbackPlace
 from rl_tickets.lab.command_line import main as main
 from rl_tickets.lab.experiment import Experiment as Experiment
 from rl_tickets.lab.ray_executor import RayExecutor as RayExecutor

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
@@ -381,3 +382,125 @@ def test_both_trainers_give_the_same_rows_of_short_runs(out: Path, tmp_path: Pat
             assert masks[0] == masks[1]
     with pytest.raises(ValueError, match=r"trainer.seeds = None, now it is 5"):
         rt.run(ALL, jobs=1, out=tmp_path)
+
+
+# --- what was lost, and what is wrong ------------------------------------------------------------------------------
+
+
+def lose_ticket(folder: Path) -> None:
+    Store(folder).ticket(Run("late", 1, 2)).unlink()
+
+
+def lose_lines(table: str, start: str) -> Callable[[Path], None]:
+    def lose(folder: Path) -> None:
+        path = folder / f"{table}.csv"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith(start)))
+
+    return lose
+
+
+LOST: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "a ticket": ("lost its ticket of search 'late', seed 1, level 2", lose_ticket),
+    "returns": ("lost its returns of search 'imp', seed 0, level 1", lose_lines("returns", "imp,0,1,")),
+    "layers": (
+        "lost its layers of search 'early_bird', seed 0, level 0, and 2 more,",
+        lose_lines("layers", "early_bird,0"),
+    ),
+    "a control's row": ("", lose_lines("levels", "permuted_mask,1,2,")),
+    "the dense runs": ("", lose_lines("levels", "dense,")),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_what_a_finished_folder_lost_is_told_and_trained_again_to_the_same_bytes(
+    kind: str, copied: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, lose = LOST[kind]
+    lose(copied / "tiny")
+    rt.run(ALL, jobs=1, out=copied)
+    assert said in capsys.readouterr().err
+    assert_same(copied / "tiny", out / "tiny")
+
+
+def test_a_finished_folder_says_that_nothing_is_trained(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rt.run(ALL, jobs=1, out=copied)
+    assert capsys.readouterr().err == f"{copied / 'tiny'} is complete, nothing is trained.\n"
+
+
+def test_a_summary_is_readable_where_it_is_shown(copied: Path) -> None:
+    summary = rt.run(ALL, jobs=1, out=copied)
+    text = repr(summary)
+    assert isinstance(summary, rt.Summary)
+    assert "random_reinit" in text
+    assert str(copied / "tiny" / "report.md") in text
+    assert text.count("\n") < 60
+    assert "random_reinit" in summary._repr_html_()
+
+
+def same_for_all(seed: int) -> Any:
+    return make_ppo(3)
+
+
+def unseeded(seed: int) -> Any:
+    return make_ppo(None)  # type: ignore[arg-type]
+
+
+def drawn(seed: int) -> Any:
+    return make_ppo(int(np.random.default_rng().integers(2**30)))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (same_for_all, r"make_model\(seed\) ignores its seed: agents of two seeds have the same weights"),
+        (drawn, r"make_model\(0\) gave two agents with different weights, so that nothing reproduces"),
+    ],
+)
+def test_agents_that_are_no_replicates_are_refused(make: Any, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        rt.run(replace(ALL, make_model=make), jobs=1, out=tmp_path)
+
+
+def test_agents_without_a_seed_of_their_own_follow_the_experiments(tmp_path: Path) -> None:
+    small = replace(ALL, make_model=unseeded, searches={"imp": rt.IMP()}, densities=(1.0, 0.5), trainer=rt.Plain())
+    for name in ("one", "two"):
+        rt.run(small, jobs=1, out=tmp_path / name)
+        torch.rand(13)
+    assert_same(tmp_path / "one" / "tiny", tmp_path / "two" / "tiny")
+
+
+class Breaks(BaseCallback):
+    """Goes wrong in one training of all."""
+
+    def __init__(self, place: rt.CallbackPlace) -> None:
+        super().__init__()
+        self._now = (place.search, place.seed, place.level) == ("late", 1, 2)
+
+    def _on_step(self) -> bool:
+        if self._now and self.num_timesteps > 100:
+            raise KeyError("of a user's own")
+        return True
+
+
+def test_what_goes_wrong_is_told_with_the_training_it_went_wrong_in(tmp_path: Path) -> None:
+    broken = replace(ALL, callback=Breaks, trainer=rt.Plain())
+    with pytest.raises(RuntimeError, match=r"^search 'late', seed 1, level 2: KeyError: .of a user's own") as raised:
+        rt.run(broken, jobs=1, out=tmp_path)
+    assert isinstance(raised.value.__cause__, KeyError)
+    together = replace(broken, trainer=rt.Cohorts())
+    with pytest.raises(RuntimeError, match=r"level 2 \(or another of the 2 seeds that train with it\): KeyError"):
+        rt.run(together, jobs=1, out=tmp_path / "together")
+
+
+def with_files(place: rt.CallbackPlace) -> BaseCallback:
+    return CheckpointCallback(64, str(place.folder))
+
+
+def test_callbacks_that_write_files_have_a_folder_for_each_training(tmp_path: Path) -> None:
+    small = replace(ALL, callback=with_files, searches={"imp": rt.IMP()})
+    rt.run(small, jobs=1, out=tmp_path)
+    found = sorted(str(path.relative_to(tmp_path / "tiny")) for path in (tmp_path / "tiny").glob("callbacks/**/*.zip"))
+    folders = {str(Path(name).parent) for name in found}
+    runs = {f"callbacks/{run.search}/seed-{run.seed}/level-0{run.level}" for run in trainings(small)}
+    assert folders == runs

@@ -9,6 +9,7 @@ from typing import Any
 import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents import anatomy
 
@@ -17,7 +18,8 @@ MakeModel = Callable[[int], BaseAlgorithm]
 
 
 def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
-    """A new agent, if `make_model` gives what it should."""
+    """A new agent, if `make_model` gives what it should; the global generators are seeded before, for what it draws."""
+    set_random_seed(seed)
     model = make_model(seed)
     if not isinstance(model, BaseAlgorithm):
         raise TypeError(f"make_model(seed) must return an SB3 agent, got a {type(model).__name__}")

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from stable_baselines3.common.callbacks import BaseCallback
-
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
+from rl_tickets.lab.callbacks import MakeCallback
 from rl_tickets.search.controls import Control, random_reinit
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import DENSE, Dense, Outcome, Plan, Setup
@@ -51,7 +50,8 @@ class Experiment:
             or 5,000 for algorithms with a replay buffer.
         warmup: environment steps over which every level's learning rate rises from 0.
         prunable: which parameters may be pruned, as in `find_tickets`.
-        callback: makes a fresh SB3 callback for every level.
+        callback: makes a fresh SB3 callback for every training; it may take a `CallbackPlace`, which tells the
+            training and has a folder for it alone, as SB3's `EvalCallback` and `CheckpointCallback` need.
         trainer: `Cohorts()` trains PPO and A2C agents of several seeds in lock-step, anything else with plain SB3;
             `Plain()` trains every agent with its own `learn`.
         keep: final weights in the results folder: of "all" trainings, of each search's "last", or "none"; None: of all
@@ -75,7 +75,7 @@ class Experiment:
     segment: int | None = None
     warmup: int = 0
     prunable: Prunable | None = None
-    callback: Callable[[], BaseCallback] | None = None
+    callback: MakeCallback | None = None
     trainer: Trainer = field(default_factory=Cohorts)
     keep: Keep | None = None
     command: str = ""

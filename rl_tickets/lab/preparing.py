@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -18,6 +19,13 @@ from rl_tickets.training.trainers import Plain
 
 SMALL = 100e6
 """Bytes of final weights that are kept where nobody says how many to keep."""
+
+
+def say(*sentences: str) -> None:
+    """What a user should know of a run, once, beside its progress."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for sentence in sentences:
+        console.print(sentence, markup=False)
 
 
 def begin(experiment: Experiment, store: Store) -> Experiment:
@@ -35,6 +43,7 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
         if experiment.segment is None:
             segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
             experiment = replace(experiment, segment=segment)
+        _demand_seeded(experiment, model)
         experiment = experiment.on_grid()
         for plan in experiment.searches.values():
             plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
@@ -48,14 +57,38 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
     return experiment, description
 
 
+def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:
+    """Replicates must differ, and each must be made again the same."""
+    seed = experiment.all_seeds[0]
+    same, other = _initial(experiment, seed), _initial(experiment, seed + 1)
+    weights = model.policy.state_dict()
+    if any(not torch.equal(weights[name], same[name]) for name in weights):
+        raise ValueError(
+            f"make_model({seed}) gave two agents with different weights, so that nothing reproduces: let all of its "
+            "draws follow from the seed"
+        )
+    if all(torch.equal(weights[name], other[name]) for name in weights):
+        raise ValueError(
+            "make_model(seed) ignores its seed: agents of two seeds have the same weights, and would be no replicates; "
+            "pass it on, as in PPO(..., seed=seed)"
+        )
+
+
+def _initial(experiment: Experiment, seed: int) -> dict[str, torch.Tensor]:
+    model = fresh_agent(experiment.make_model, seed)
+    weights = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
+    if (env := model.get_env()) is not None:
+        env.close()
+    return weights
+
+
 def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
     """With plain SB3 as the trainer where the agent cannot be trained as asked, which is said once."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     if (obstacle := experiment.trainer.obstacle(model)) is not None:
-        console.print(f"This agent trains with plain SB3, since {obstacle}.", markup=False)
+        say(f"This agent trains with plain SB3, since {obstacle}.")
         return replace(experiment, trainer=Plain())
     if (remark := experiment.trainer.remark()) is not None:
-        console.print(remark, markup=False)
+        say(remark)
     return experiment
 
 
@@ -68,9 +101,8 @@ def _sized(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
     count = sum(len(plan.trainings(setup)) for plan in experiment.plans.values()) * len(experiment.all_seeds)
     if size * count <= SMALL:
         return replace(experiment, keep="all")
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
+    say(
         f"The final weights of all {count} trainings would take {size * count / 1e6:.0f} MB, so only those of each "
-        'search\'s last level are kept; Experiment(keep="all") keeps them all.',
-        markup=False,
+        'search\'s last level are kept; Experiment(keep="all") keeps them all.'
     )
     return replace(experiment, keep="last")

@@ -28,9 +28,7 @@ class RayExecutor(Executor):
         ImportError: ray is not installed; the extra is named.
         ConnectionError: there is no cluster at this address.
 
-    Example:
-        with RayExecutor("auto") as cluster:
-            rt.run(experiment, executor=cluster)
+    Used as `with RayExecutor("auto") as cluster: rt.run(experiment, executor=cluster)`.
     """
 
     def __init__(self, address: str = "auto") -> None:

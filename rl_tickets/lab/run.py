@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rl_tickets.lab.executors import Group, local_processes, run_here, run_tasks
 from rl_tickets.lab.experiment import Experiment
-from rl_tickets.lab.preparing import begin, prepared
+from rl_tickets.lab.mending import mend
+from rl_tickets.lab.preparing import begin, prepared, say
 from rl_tickets.lab.progress import progress
 from rl_tickets.lab.share import Share
 from rl_tickets.lab.store import Store
@@ -53,7 +54,11 @@ def run(
     with store.locked(), naming(store.folder):
         store.sweep(experiment.all_seeds)
         experiment = begin(experiment, store)
-        _train(experiment, store, unfinished(experiment, store, experiment.groups), jobs, executor, store.collect)
+        say(*mend(store))
+        tasks = unfinished(experiment, store, experiment.groups)
+        if not tasks:
+            say(f"{store.folder} is complete, nothing is trained.")
+        _train(experiment, store, tasks, jobs, executor, store.collect)
         _demand_here(experiment, store, experiment.groups)
         # A worker on a node that died may have left something since.
         store.sweep(experiment.all_seeds)
@@ -101,6 +106,7 @@ def run_share(
         with store.opened():
             description.settle(store.description)
             store.sweep(seeds)
+            say(*mend(store))
             tasks = unfinished(experiment, store, groups)
         # Rows are collected at the end, by one for all.
         _train(experiment, store, tasks, jobs, executor, lambda: None)

@@ -109,6 +109,10 @@ class Store:
         """Folder of one training's event files."""
         return self.folder / "tensorboard" / run.search / f"seed-{run.seed}" / str(_name(run))
 
+    def callbacks(self, run: Run) -> Path:
+        """Folder of what the user's callbacks write in one training."""
+        return self.folder / "callbacks" / run.search / f"seed-{run.seed}" / str(_name(run))
+
     def sweep(self, seeds: Iterable[int]) -> None:
         """Deletes what a killed run left half-written, but for files of other seeds: other shares may be writing them.
 
@@ -175,7 +179,7 @@ class Store:
         A training counts as collected by its row in levels.csv, which is written last.
         """
         collected = self.collected()
-        fresh = [self._rows(run) for run in sorted(self._at_work()) if run not in collected]
+        fresh = [self._rows(run) for run in sorted(self.at_work()) if run not in collected]
         rows = [row for rows in fresh for row in rows]
         append_rows(self.folder, sorted(rows, key=lambda row: isinstance(row, LevelRow)))
 
@@ -189,9 +193,10 @@ class Store:
 
     def finished(self) -> set[Run]:
         """Every finished training."""
-        return {*self.collected(), *self._at_work()}
+        return {*self.collected(), *self.at_work()}
 
-    def _at_work(self) -> set[Run]:
+    def at_work(self) -> set[Run]:
+        """Finished trainings of which `.work` has the rows."""
         return {_run_of(path) for path in (self.folder / ".work").glob("*/*/level-*.json")}
 
     def _rows(self, run: Run) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
+from rl_tickets.agents.holding import LeakError
+from rl_tickets.lab.callbacks import TellProgress, made
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import Recorder
 from rl_tickets.lab.store import Store
@@ -160,10 +162,14 @@ class _Driving:
             runs = {(seed, place): self._run(seed, asked[seed][place]) for seed, place in missing}
             # Every seed and request has its place, whether it still has to be trained or not.
             places = [(seed, place) for seed in self._task.slots for place in range(count)]
-            self._train([None if seed is None else runs.get((seed, place)) for seed, place in places])
+            with _telling([self._recorder.identity(seed, asked[seed][place]) for seed, place in missing]):
+                self._train([None if seed is None else runs.get((seed, place)) for seed, place in places])
             share = (time.monotonic() - began) / len(runs)
-            record, before = self._recorder.record, self._before
-            return {(seed, at): record(seed, run, before.get(seed), share) for (seed, at), run in runs.items()}
+            return {key: self._record(*key, run, share) for key, run in runs.items()}
+
+    def _record(self, seed: int, place: int, run: Run, seconds: float) -> Trained:
+        with _telling([self._recorder.identity(seed, run.request)]):
+            return self._recorder.record(seed, run, self._before.get(seed), seconds)
 
     def _run(self, seed: int, request: Training) -> Run:
         experiment, store = self._experiment, self._store
@@ -175,43 +181,41 @@ class _Driving:
             experiment.total_timesteps,
             experiment.boundaries,
             experiment.warmup,
-            partial(_callbacks, experiment, store.work(identity, "progress"), self._tell),
+            partial(self._callbacks, identity),
             partial(_log, store.tensorboard(identity)),
             partial(store.save_checkpoint, identity),
         )
         return Run(setting, request, store.checkpoint(identity))
+
+    def _callbacks(self, identity: Identity) -> BaseCallback:
+        total, make = self._experiment.total_timesteps, self._experiment.callback
+        callbacks: list[BaseCallback] = [TellProgress(self._store.work(identity, "progress"), total, self._tell)]
+        if make is not None:
+            callbacks.append(made(make, identity, self._store.callbacks(identity)))
+        return CallbackList(callbacks)
 
 
 def _log(folder: Path, model: BaseAlgorithm, request: Training) -> None:
     model.set_logger(configure(str(folder), ["tensorboard"]))
 
 
-def _callbacks(experiment: Experiment, progress_file: Path, tell: Callable[[], None] | None) -> BaseCallback:
-    callbacks: list[BaseCallback] = [_Tell(progress_file, experiment.total_timesteps, tell)]
-    if experiment.callback is not None:
-        callbacks.append(experiment.callback())
-    return CallbackList(callbacks)
+@contextmanager
+def _telling(runs: Sequence[Identity]) -> Iterator[None]:
+    """Says in which of an experiment's many trainings something went wrong; what is wrong with the disk is not theirs.
 
-
-class _Tell(BaseCallback):
-    """Writes about once a second how far the training is, for the progress bar."""
-
-    def __init__(self, path: Path, total: int, tell: Callable[[], None] | None) -> None:
-        super().__init__()
-        self._path, self._total, self._tell = path, total, tell
-        self._last = 0.0
-
-    def _on_rollout_start(self) -> None:
-        if time.monotonic() - self._last > 1.0:
-            self._last = time.monotonic()
-            with suppress(OSError):  # A full disk is told where it loses something.
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(f"{min(1.0, self.num_timesteps / self._total):.6f}\n")
-            if self._tell is not None:
-                self._tell()
-
-    def _on_step(self) -> bool:
-        return True
+    Raises:
+        LeakError: a pruned weight moved.
+        RuntimeError: whatever else was raised.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        others = f" (or another of the {len(runs)} seeds that train with it)" if len(runs) > 1 else ""
+        kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
+        told = f"{runs[0]}{others}: {kind}{error}"
+        raise (LeakError(told) if isinstance(error, LeakError) else RuntimeError(told)) from error
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .headline import headline
-from .summary import LevelSummary, Summary
+from .judging import LevelSummary
+from .summary import Summary
 from .wording import counted, listed, number, plain, ratio, shortened, signed, spanned, sparsity
 
 LONGEST_PROBLEM = 160

@@ -10,9 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from . import looks
 from .curves import learning_curves
+from .judging import LevelSummary
 from .looks import DENSE_LOOK, GRID, INK, MUTED, Look, save
 from .rows import LayerRow, Series
-from .summary import LevelSummary, SearchSummary, Summary
+from .summary import SearchSummary, Summary
 from .wording import counted, plain
 
 __all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]

@@ -1,70 +1,26 @@
 """What an experiment found: scores, verdicts and headline, from its rows alone."""
 
 import dataclasses
+import io
 import math
-import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from rich.console import Console
+
 from rl_tickets.evaluation.statistics import (
-    Anchors,
     Comparison,
-    Interval,
-    compare,
-    interval,
-    iqm,
     sparsest_matching,
 )
 
+from .judging import Judge, LevelSummary
 from .results import Results
 from .rows import LevelRow
 from .savings import Savings
 from .searches import DENSE, Described
 
 MARGIN = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class LevelSummary:
-    """All seeds of one search, or of one of its variants, at one level."""
-
-    search: str
-    """Its label: `search`, or `search:variant`."""
-    level: int
-    density: float
-    scores: Mapping[int, float]
-    """Seed -> mean return of the final policy, in units of the environment's return."""
-    returned: float
-    """IQM of the scores."""
-    returned_interval: Interval | None
-    """None where one seed alone gives no interval."""
-    normalised: float | None
-    """The IQM where a random policy is 0 and dense is 1; None where dense is no better than random."""
-    normalised_scores: Mapping[int, float]
-    normalised_interval: Interval | None
-    comparison: Comparison | None
-    """With dense, normalised and paired over the seeds both have; None for dense or without such seeds."""
-    matches: bool
-    """Whether this level and every denser one of its search match dense (the fixed sequence)."""
-    diverged: int
-    """Runs in which a weight became NaN or infinite."""
-    unscored: int
-    """Runs without a finite return, scored as a random policy: without them unstable searches would gain."""
-    collapsed: Mapping[str, int]
-    """Layer -> runs in which pruning would have taken its last weight."""
-    problems: Mapping[str, int]
-    """What training raised once weights were no longer finite -> runs."""
-
-    @property
-    def verdict(self) -> str:
-        """The cell of a table: yes, no, too few seeds, or a dash where nothing was compared."""
-        if self.comparison is None:
-            return "–"
-        if not self.comparison.enough:
-            return "too few seeds"
-        return "yes" if self.matches else "no"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +40,12 @@ class SearchSummary:
         return next((level for level in reversed(self.levels) if level.matches), None)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Summary:
     """What an experiment found."""
 
+    folder: Path
+    """Where the results are."""
     name: str
     command: str
     margin: float
@@ -117,12 +75,13 @@ class Summary:
         margin = float(settings.get("margin", MARGIN))
         random_return = _number(settings.get("random_return"))
         dense_rows = [row for row in results.levels if row.run.label == DENSE and row.run.level == 0]
-        judge = _Judge(random_return, dense_rows, margin)
+        judge = Judge(random_return, dense_rows, margin)
         order = results.searches
         searches = [_search(name, described, results.levels, judge) for name, described in order.described.items()]
         searches = [search for search in searches if search.levels]
         episodes = _number(settings.get("episodes"))
         return cls(
+            folder=results.folder,
             name=results.name,
             command=results.command,
             margin=margin,
@@ -135,71 +94,29 @@ class Summary:
             problem=judge.problem,
         )
 
+    def __repr__(self) -> str:
+        """The report's table, its headline, and where the rest is."""
+        return self._shown().export_text().rstrip()
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        return self._shown().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+    def _shown(self) -> Console:
+        from .table import terminal_table  # Which needs a summary itself.
+
+        console = Console(record=True, file=io.StringIO(), width=100)
+        console.print(terminal_table(self))
+        console.print(f"All of it in {self.folder / 'report.md'}", soft_wrap=True, highlight=False)
+        return console
+
     @property
     def levels(self) -> list[LevelSummary]:
         """Every level in the order of the tables: dense, then each search from dense to sparse."""
         return [self.dense, *(level for search in self.searches for level in search.levels)]
 
 
-class _Judge:
-    """Scores levels against the dense runs of their experiment."""
-
-    def __init__(self, random_return: float | None, dense_rows: Sequence[LevelRow], margin: float) -> None:
-        self.random_return = random_return
-        self.margin = margin
-        self.dense = self._scores(dense_rows)
-        best = _iqm(self.dense)
-        self.problem = ""
-        if random_return is None:
-            self.problem = "experiment.json does not say what a random policy returns (settings.random_return)"
-        elif not best > random_return:
-            self.problem = "the dense agents are no better than a random policy"
-        self.anchors = None if self.problem or random_return is None else Anchors(random_return, best)
-
-    def level(self, rows: Sequence[LevelRow]) -> LevelSummary:
-        """One search at one level; `matches` is still open."""
-        scores = self._scores(rows)
-        normal = self._normalised(scores)
-        return LevelSummary(
-            search=rows[0].run.label,
-            level=rows[0].run.level,
-            density=statistics.mean(row.density for row in rows),
-            scores=scores,
-            returned=_iqm(scores),
-            returned_interval=_interval(scores),
-            normalised=_iqm(normal) if self.anchors else None,
-            normalised_scores=normal,
-            normalised_interval=_interval(normal) if self.anchors else None,
-            comparison=self._against_dense(normal) if rows[0].run.search != DENSE else None,
-            matches=False,
-            diverged=sum(row.diverged for row in rows),
-            unscored=sum(not math.isfinite(row.mean_return) for row in rows),
-            collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
-            problems=dict(sorted(Counter(row.problem for row in rows if row.problem).items())),
-        )
-
-    def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:
-        scores = {row.run.seed: row.mean_return for row in sorted(rows, key=lambda row: row.run)}
-        instead = self.random_return
-        if instead is None:
-            return {seed: score for seed, score in scores.items() if math.isfinite(score)}
-        return {seed: score if math.isfinite(score) else instead for seed, score in scores.items()}
-
-    def _normalised(self, scores: Mapping[int, float]) -> dict[int, float]:
-        if self.anchors is None or not scores:
-            return {}
-        values = self.anchors.normalise(list(scores.values()))
-        return {seed: float(value) for seed, value in zip(scores, values, strict=True)}
-
-    def _against_dense(self, sparse: Mapping[int, float]) -> Comparison | None:
-        dense = self._normalised(self.dense)
-        shared = sorted(sparse.keys() & dense.keys())
-        if not shared:
-            return None
-        return compare([sparse[seed] for seed in shared], [dense[seed] for seed in shared], self.margin)
-
-
-def _search(name: str, described: Described, rows: Sequence[LevelRow], judge: _Judge) -> SearchSummary:
+def _search(name: str, described: Described, rows: Sequence[LevelRow], judge: Judge) -> SearchSummary:
     """A search's levels below dense; its own level 0, dense or stopped early, is no ticket to be tested."""
     grouped: dict[int, list[LevelRow]] = {}
     for row in rows:
@@ -217,14 +134,6 @@ def _search(name: str, described: Described, rows: Sequence[LevelRow], judge: _J
         dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest) for level in levels
     ]
     return SearchSummary(name, described, tuple(judged), sparsest)
-
-
-def _iqm(scores: Mapping[int, float]) -> float:
-    return float(iqm(list(scores.values()))) if scores else math.nan
-
-
-def _interval(scores: Mapping[int, float]) -> Interval | None:
-    return interval(list(scores.values())) if len(scores) > 1 else None
 
 
 def _number(value: object) -> float | None:

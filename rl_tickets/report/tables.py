@@ -1,6 +1,6 @@
 """The CSV files of a results folder: rows are appended while it trains, sorted when it is done, and read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -126,6 +126,15 @@ def settle(folder: Path) -> None:
         ordered = [cells for _, cells in sorted(runs.items())]
         used = (column for cells in ordered for column in header if cells.get(column))
         _write(path, list(dict.fromkeys((*header_of(table), *used))), ordered)
+
+
+def drop_rows(folder: Path, runs: Collection[Run]) -> None:
+    """Takes the lines of these runs out of every table."""
+    for table in tables(folder) if runs else ():
+        header, lines = _lines(path_of(folder, table))
+        kept = [line.cells for line in lines if Run.of(line.cells) not in runs]
+        if len(kept) < len(lines):
+            _write(path_of(folder, table), header, kept)
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[dict[str, str]]) -> None:

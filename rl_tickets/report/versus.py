@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rl_tickets.evaluation.statistics import probability_of_improvement
 
-from .summary import LevelSummary, Summary
+from .judging import LevelSummary
+from .summary import Summary
 from .wording import plain, ratio
 
 HEADS = (
