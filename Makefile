@@ -1,4 +1,5 @@
-PYTHON ?= python3.11
+# Whichever of these is there; PYTHON=... chooses another.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13,$(shell $(name) -c "print('$(name)')" 2>/dev/null)) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := results/demo
@@ -16,7 +17,7 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	touch $(VENV)/runtime $@
 
 demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under 4 minutes on 2 cores
-	$(BIN)/python scripts/cartpole.py --seeds 4 --levels 8 --timesteps 20000 --searches imp random_reinit --out $(DEMO)
+	$(BIN)/python scripts/cartpole.py --seeds 10 --levels 8 --timesteps 20000 --searches imp random_reinit --out $(DEMO)
 
 test: $(VENV)/dev  ## every test
 	$(BIN)/pytest -n 2

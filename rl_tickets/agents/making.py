@@ -18,7 +18,10 @@ MakeModel = Callable[[int], BaseAlgorithm]
 
 
 def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
-    """A new agent, if `make_model` gives what it should; the global generators are seeded before, for what it draws."""
+    """A new agent, if `make_model` gives what it should.
+
+    The global generators are seeded before, for what it draws; an agent that was given no seed gets this one.
+    """
     set_random_seed(seed)
     model = make_model(seed)
     if not isinstance(model, BaseAlgorithm):
@@ -29,6 +32,8 @@ def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
         raise ValueError(
             "make_model(seed) returned an agent that has already trained; it must be a fresh one each time"
         )
+    if model.seed is None:
+        model.set_random_seed(seed)
     return model
 
 
