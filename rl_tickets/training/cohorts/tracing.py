@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -93,10 +94,19 @@ def _trusting_the_processor() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither gradients, nor warnings of the compiler's own deprecations."""
+    """Neither gradients, nor warnings of the compiler's own deprecations, nor its word that there is no GPU."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
     with unvalidated(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        logger.addFilter(_drop)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_drop)
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return "No CUDA runtime is found" not in record.getMessage()
 
 
 def _layout(tensor: torch.Tensor) -> tuple[Any, ...]:
