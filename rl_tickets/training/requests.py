@@ -129,9 +129,10 @@ class Trained:
         return f"Trained(density={self.mask.density:.4g}, {steps}, diverged={self.diverged})"
 
     @property
-    def overall_density(self) -> float:
-        """Fraction kept of all the trained networks' parameters, those included that are never pruned."""
-        return self.mask.density_among(self.provenance["parameters"])
+    def overall_density(self) -> float | None:
+        """Fraction kept of all the trained networks' parameters, as `Ticket.overall_density`."""
+        parameters = self.provenance.get("parameters")
+        return None if parameters is None else self.mask.density_among(parameters)
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
