@@ -1,4 +1,4 @@
-"""Layers that the default leaves dense: weights computed from others, which is said, and embeddings, which is the habit."""
+"""Layers that the default leaves dense: weights computed from others, which is said, and embeddings, as is usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A held agent that was saved: SB3's own `load` lets go of the mask, `rt.load` holds it again, and nothing is silent."""
+"""A held agent that was saved: SB3's own `load` lets go of the mask, `rt.load` holds it again."""
 
 from __future__ import annotations
 

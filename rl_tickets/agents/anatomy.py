@@ -130,7 +130,7 @@ def _is_weight(policy: nn.Module) -> Prunable:
 
 
 def parameter_count(model: BaseAlgorithm) -> int:
-    """How many numbers the policy's networks learn, prunable or not; those of target networks, which copy, aside."""
+    """How many parameters the policy's networks have, prunable or not; those of target networks, which copy, aside."""
     copied = {id(copy) for _, copy in twins(model)}
     return sum(p.numel() for p in model.policy.parameters() if id(p) not in copied)
 

@@ -43,7 +43,8 @@ def check_env(model: object, make_env: MakeEnv) -> None:
 
 def demand_environment(env: Any) -> Any:
     """The same, if it is an environment; raises TypeError otherwise."""
-    if not isinstance(env, gym.Env | VecEnv):
+    # By what it does: SB3 wraps environments of other kinds, too.
+    if not (callable(getattr(env, "reset", None)) and callable(getattr(env, "step", None))):
         kind = "None" if env is None else f"a {type(env).__name__}"
         raise TypeError(f"make_env() must return a Gymnasium environment or an SB3 VecEnv, not {kind}")
     return env
@@ -52,8 +53,10 @@ def demand_environment(env: Any) -> Any:
 def demand_same_spaces(model: object, env: gym.Env[Any, Any] | VecEnv) -> None:
     """Raises ValueError, naming the first difference, where an environment has other spaces than the agent."""
     for kind in ("observation", "action"):
-        ours, theirs = getattr(model, f"{kind}_space", None), getattr(env, f"{kind}_space")
-        if isinstance(ours, spaces.Space) and (difference := _difference(ours, theirs, f"{kind}s")):
+        ours, theirs = getattr(model, f"{kind}_space", None), getattr(env, f"{kind}_space", None)
+        if not (isinstance(ours, spaces.Space) and isinstance(theirs, spaces.Space)):
+            continue
+        if difference := _difference(ours, theirs, f"{kind}s"):
             raise ValueError(
                 f"make_env gives another task than the agent was made for: {difference}; evaluate it in the "
                 "environment it trains in, wrapped the same way"

@@ -16,7 +16,7 @@ from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
-from rl_tickets.tickets.densities import check_densities
+from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.mask import Mask, kept_count
 from rl_tickets.tickets.scopes import Scope, demand_scope
@@ -42,7 +42,7 @@ class IMP(Plan):
 
     Raises:
         TypeError: a setting that is of another kind: a step for `rewind`, a name for `criterion`.
-        ValueError: impossible densities, unknown scope.
+        ValueError: unknown scope.
 
     Example:
         >>> IMP(rewind=Rewind(at=2_000)).rewind_points
@@ -65,7 +65,7 @@ class IMP(Plan):
         demand_scope(self.scope)
         if self.densities is not None:
             # Floats in a tuple: an array has no truth, and two plans with one could not be compared.
-            object.__setattr__(self, "densities", check_densities(self.densities))
+            object.__setattr__(self, "densities", as_floats(self.densities))
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
