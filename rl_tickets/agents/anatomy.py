@@ -1,5 +1,6 @@
 """The anatomy of an SB3 agent, discovered rather than looked up: who trains which weights, and who copies them."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import Any
@@ -12,6 +13,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from torch import nn
 from torch.optim import Optimizer
 
+from rl_tickets.agents.computed import DenseLayerWarning, computed_weights, dense_layers
 from rl_tickets.tickets.mask import Prunable
 
 
@@ -81,21 +83,56 @@ def prunable_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> 
     """The weights a mask covers, in the order of `policy.named_parameters()`.
 
     By default all weight matrices and kernels that an optimizer trains: linear, convolutional, recurrent and
-    attention layers; never biases, norms, embeddings' targets or `log_std` parameters.
+    attention layers; never biases, norms, embeddings, `log_std` parameters, or what weights are computed from.
 
     Raises:
+        TypeError: `prunable` is no function.
         ValueError: there is no optimizer, or nothing to prune.
     """
+    if not (prunable is None or callable(prunable)):
+        raise TypeError(f"prunable must be a function `(name, parameter) -> bool`, or None, not {prunable!r}")
     trained = trained_parameters(model)
-    choose = _is_weight if prunable is None else prunable
+    choose = _is_weight(model.policy) if prunable is None else prunable
     found = {n: p for n, p in model.policy.named_parameters() if id(p) in trained and choose(n, p)}
+    if not found and prunable is None:
+        raise ValueError(
+            f"this {type(model).__name__} policy has no weights that are pruned by default (embeddings and weights "
+            "computed from other parameters are not); choose some with `prunable`"
+        )
     if not found:
         raise ValueError(f"no parameter of this {type(model).__name__} policy may be pruned; check `prunable`")
     return found
 
 
-def _is_weight(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 2 and "weight" in name.rsplit(".", 1)[-1]
+def chosen_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> dict[str, nn.Parameter]:
+    """The same; a `DenseLayerWarning` names layers that the default leaves dense though they have weights."""
+    found = prunable_weights(model, prunable)
+    dense = dense_layers(model.policy, trained_parameters(model)) if prunable is None else {}
+    if dense:
+        warnings.warn(
+            f"{', '.join(dense)} are computed from other parameters, as by weight_norm or spectral_norm, and stay "
+            f"dense: {sum(dense.values()):,} of {parameter_count(model):,} parameters that no density but "
+            "`overall_density` counts; give `prunable` to prune those parameters all the same, or to leave them out "
+            "knowingly",
+            DenseLayerWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _is_weight(policy: nn.Module) -> Prunable:
+    # Not embeddings: a row is looked up, not summed over, and those who find tickets in language models leave
+    # them dense (Chen et al. 2020, arXiv 2007.12223).
+    tables = [m for m in policy.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    apart = {id(p) for table in tables for p in table.parameters()}
+    apart |= {id(p) for parameters in computed_weights(policy).values() for p in parameters}
+    return lambda name, p: p.ndim >= 2 and "weight" in name.rsplit(".", 1)[-1] and id(p) not in apart
+
+
+def parameter_count(model: BaseAlgorithm) -> int:
+    """How many parameters the policy's networks have, prunable or not; those of target networks, which copy, aside."""
+    copied = {id(copy) for _, copy in twins(model)}
+    return sum(p.numel() for p in model.policy.parameters() if id(p) not in copied)
 
 
 def twins(model: BaseAlgorithm) -> list[tuple[nn.Parameter, nn.Parameter]]:

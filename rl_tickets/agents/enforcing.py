@@ -36,13 +36,15 @@ def demand_zeros(p: torch.nn.Parameter, bits: torch.Tensor, name: str, cls: type
         p.detach().masked_fill_(bits == 0, 0)
     elif leaked := int(pruned.count_nonzero()):
         raise LeakError(
-            f"{leaked} pruned weights of {name} are no longer zero after training this {cls.__name__}; something "
-            "writes weights past the optimizer"
+            f"{leaked} pruned weights of {name} are no longer zero in this {cls.__name__}: something wrote weights "
+            "past the optimizer, as `policy.load_state_dict` does; hold the mask again to set them to zero"
         )
 
 
 def held_class(cls: type[Model], hold_of: Callable[[BaseAlgorithm], Enforced | None]) -> type[Model]:
-    """The same algorithm, whose `train`, `learn` and `set_parameters` keep the mask; what it loads is not held.
+    """The same algorithm, whose `train`, `learn` and `set_parameters` keep the mask, and whose `save` checks it.
+
+    What it loads is not held: see `rl_tickets.load`.
 
     A subclass, since attributes set on the agent would end in its saved file.
 
@@ -77,10 +79,17 @@ def held_class(cls: type[Model], hold_of: Callable[[BaseAlgorithm], Enforced | N
         demand_hold(self).enforce()
         return result
 
+    def save(self: Any, *args: Any, **kwargs: Any) -> None:
+        # Before a file is written: whoever loads it has no mask to check it with.
+        if (held := hold_of(self)) is not None:
+            held.check()
+        cls.save(self, *args, **kwargs)
+
     def load(_: Any, *args: Any, **kwargs: Any) -> Any:
         return cls.load(*args, **kwargs)
 
-    methods: dict[str, Any] = {"learn": learn, "set_parameters": set_parameters, "load": classmethod(load)}
+    methods: dict[str, Any] = {"learn": learn, "set_parameters": set_parameters, "save": save}
+    methods["load"] = classmethod(load)
     if hasattr(cls, "train"):
         methods["train"] = train
     return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "__qualname__": cls.__qualname__})

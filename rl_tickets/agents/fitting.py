@@ -6,6 +6,17 @@ import torch
 from torch import nn
 
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.tickets.ticket import Ticket
+
+
+def demand_mask(mask: object) -> None:
+    """Raises TypeError for what is no mask."""
+    if isinstance(mask, Ticket):
+        raise TypeError("a mask is held, not a whole ticket: hold `ticket.mask`, or plant the ticket")
+    if not isinstance(mask, Mask):
+        raise TypeError(
+            f"a mask must be an rt.Mask, not a {type(mask).__name__}; make one with `rt.Mask({{name: bools}})`"
+        )
 
 
 def demand_fit(named: dict[str, nn.Parameter], mask: Mask, owned: set[int]) -> None:

@@ -9,9 +9,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.optim import Optimizer
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.constant_units import renorms, silence_constant_units
 from rl_tickets.agents.enforcing import LeakError as LeakError
 from rl_tickets.agents.enforcing import demand_zeros, held_class, zero
-from rl_tickets.agents.fitting import demand_fit, demand_same_layers, demand_values
+from rl_tickets.agents.fitting import demand_fit, demand_mask, demand_same_layers, demand_values
 from rl_tickets.agents.moments import moments_of
 from rl_tickets.agents.watching import DenseGradient
 from rl_tickets.tickets.mask import Mask
@@ -49,6 +50,7 @@ class Hold:
             p.register_hook(self._on_gradient(name))  # type: ignore[no-untyped-call]
             for name, p in self._weights.items()
         ]
+        self._handles += [silence_constant_units(module) for module in renorms(model)]
         for optimizer in anatomy.optimizers(model).values():
             self._hold_optimizer(optimizer, names)
         for name, moment, _ in moments_of(self._agent(), self._weights):
@@ -214,14 +216,15 @@ def hold(model: BaseAlgorithm, mask: Mask) -> Hold:
     """Holds a mask in an agent from now on; an earlier hold on the same agent is replaced.
 
     Pruned weights, their gradients (so that norm clipping sees kept weights only), their optimizer moments and their
-    copies in target networks are exactly zero. `model.save` goes on to write a plain SB3 file; a model loaded from
-    one must be held again.
+    copies in target networks are exactly zero. `model.save` checks that, and goes on to write a plain SB3 file. What
+    SB3 loads from one is not held, and trains its pruned weights: load it with `rt.load`.
 
     Args:
         model: any torch `BaseAlgorithm` with at least one optimizer.
         mask: over names of `model.policy.named_parameters()`.
 
     Raises:
+        TypeError: the mask is none.
         ValueError: the agent has no optimizer, or the mask is of another architecture.
 
     Example:
@@ -233,6 +236,7 @@ def hold(model: BaseAlgorithm, mask: Mask) -> Hold:
         >>> bool(weight[~half["action_net.weight"]].any()), held.remove() is model
         (False, True)
     """
+    demand_mask(mask)
     demand_fit(dict(model.policy.named_parameters()), mask, anatomy.trained_parameters(model))
     if model in _HOLDS:
         _HOLDS[model].remove()

@@ -43,6 +43,7 @@ def provenance(model: BaseAlgorithm, seed: int) -> dict[str, Any]:
         "algorithm": type(model).__name__,
         "policy": type(model.policy).__name__,
         "environment": anatomy.environment_name(model),
+        "parameters": anatomy.parameter_count(model),
         "seed": seed,
         "torch_threads": torch.get_num_threads(),
         "versions": {

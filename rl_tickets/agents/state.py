@@ -40,6 +40,10 @@ class TrainingState:
     counters: Part | None = None
     """Everything else the algorithm counts: updates, calls, episode statistics."""
 
+    def __repr__(self) -> str:
+        parts = [name for name, part in self.tree().items() if part is not None]
+        return f"TrainingState(timesteps={self.timesteps}, parts={', '.join(parts) or 'none'})"
+
     @property
     def timesteps(self) -> int:
         """Environment steps trained before this state, 0 if it has no schedule position."""

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import torch
-from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 
-from rl_tickets.agents.validation import unvalidated
+from rl_tickets.evaluation.acting import Actor, Predicts
+from rl_tickets.evaluation.acting import RandomPolicy as RandomPolicy
+from rl_tickets.evaluation.seeding import seeded
+from rl_tickets.evaluation.spaces import MakeEnv as MakeEnv
+from rl_tickets.evaluation.spaces import demand_environment, demand_same_spaces
 
-MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
 PARALLEL = 16
 """Environments stepped side by side; fixed, since batched arithmetic may differ in the last bit with the batch."""
-
-
-class Predicts(Protocol):
-    """Anything that chooses actions as SB3's agents do."""
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[npt.NDArray[Any], Any]:
-        """Actions for a batch of observations, and the recurrent state."""
 
 
 class Episodes(NamedTuple):
@@ -53,8 +43,10 @@ def evaluate(
         float64, shape (episodes,).
 
     Raises:
-        ValueError: fewer than one episode, a return that is not a number, a `make_env` that gives one environment
-            again and again, or one with VecNormalize for an agent without.
+        TypeError: `make_env` gives no environment.
+        ValueError: fewer than one episode, a return or an observation that is not a number, an environment with other
+            spaces than the agent's, a `make_env` that gives one environment again and again, or one with VecNormalize
+            for an agent without.
 
     Example:
         rt.evaluate(model, lambda: gym.make("CartPole-v1"), episodes=20).mean()
@@ -67,10 +59,11 @@ def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, determ
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     envs: list[Any] = []
-    with _seeded(seed):
+    with seeded(seed):
         try:
-            envs.append(make_env())
-            actor = _Actor(model, envs[0], deterministic)
+            envs.append(demand_environment(make_env()))
+            demand_same_spaces(model, envs[0])
+            actor = Actor(model, envs[0], deterministic)
             if isinstance(envs[0], VecEnv):
                 played = _play_vectorised(actor, envs[0], episodes, seed)
             else:
@@ -89,87 +82,7 @@ def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, determ
     return played
 
 
-class RandomPolicy:
-    """Draws actions uniformly from an action space: the anchor 0 of normalised scores.
-
-    Args:
-        action_space: of the environment.
-        seed: of the draws; the space itself is copied, its own generator not touched.
-    """
-
-    def __init__(self, action_space: gym.Space[Any], seed: int = 0) -> None:
-        self._space = deepcopy(action_space)
-        self._space.seed(seed)
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[npt.NDArray[Any], Any]:
-        """A random action for each observation of the batch; a mask of allowed actions is obeyed."""
-        first = next(iter(observation.values())) if isinstance(observation, dict) else observation
-        allowed = kwargs.get("action_masks")
-        if allowed is None:
-            return np.array([self._space.sample() for _ in range(len(first))]), None
-        return np.array([self._space.sample(mask=_mask_for(self._space, np.asarray(row))) for row in allowed]), None
-
-
-def _mask_for(space: gym.Space[Any], allowed: npt.NDArray[Any]) -> Any:
-    """MaskablePPO's flat row of allowed actions as the space's own `sample` wants it."""
-    flat = allowed.astype(np.int8).ravel()
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return tuple(np.split(flat, np.cumsum(space.nvec.ravel())[:-1]))
-    if isinstance(space, gym.spaces.MultiBinary):
-        off, on = flat.reshape(-1, 2).T
-        return np.where(off & on, 2, on).astype(np.int8).reshape(space.shape)
-    return flat
-
-
-class _Actor:
-    """Actions of a model for a batch of raw observations: its own normalisation, recurrence and action masks."""
-
-    def __init__(self, model: Predicts, env: gym.Env[Any, Any] | VecEnv, deterministic: bool) -> None:
-        self._model = model
-        self._deterministic = deterministic
-        normalize = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
-        self.normalize: VecNormalize | None = normalize
-        if isinstance(env, VecEnv) and (theirs := unwrap_vec_normalize(env)) is not None:
-            if normalize is None and hasattr(model, "get_vec_normalize_env"):
-                raise ValueError(
-                    "make_env gives an environment with VecNormalize, but the agent was trained without one: the "
-                    "statistics belong to the agent; leave VecNormalize out of make_env, or set_env the agent's own"
-                )
-            _lend_statistics(normalize, theirs)
-            self.normalize = None
-        takes_masks = "action_masks" in inspect.signature(model.predict).parameters or isinstance(model, RandomPolicy)
-        self.takes_masks = takes_masks and _has_masks(env)
-        self._space = env.action_space
-        self._state: Any = None
-
-    def act(self, observations: Any, starts: npt.NDArray[np.bool_], masks: Any) -> npt.NDArray[Any]:
-        if self.normalize is not None:
-            observations = self.normalize.normalize_obs(observations)
-        kwargs = {"action_masks": masks} if self.takes_masks else {}
-        actions, self._state = self._model.predict(
-            observations, state=self._state, episode_start=starts, deterministic=self._deterministic, **kwargs
-        )
-        # A diverged network gives NaN: it then acts with zeros, and earns what that earns.
-        return np.nan_to_num(actions) if np.issubdtype(np.asarray(actions).dtype, np.floating) else actions
-
-
-def _lend_statistics(ours: VecNormalize | None, theirs: VecNormalize) -> None:
-    """Normalises an environment of the evaluation as the agent's own, without learning from it."""
-    theirs.training, theirs.norm_reward = False, False
-    if ours is not None:
-        theirs.norm_obs, theirs.norm_obs_keys = ours.norm_obs, ours.norm_obs_keys
-        theirs.clip_obs, theirs.epsilon = ours.clip_obs, ours.epsilon
-        if ours.norm_obs:
-            theirs.obs_rms = deepcopy(ours.obs_rms)
-
-
-def _has_masks(env: gym.Env[Any, Any] | VecEnv) -> bool:
-    if isinstance(env, VecEnv):
-        return env.has_attr("action_masks")
-    return env.has_wrapper_attr("action_masks")
-
-
-def _play_single(actor: _Actor, envs: list[gym.Env[Any, Any]], episodes: int, seed: int) -> Episodes:
+def _play_single(actor: Actor, envs: list[gym.Env[Any, Any]], episodes: int, seed: int) -> Episodes:
     """Each environment plays the next unplayed episode as soon as it has finished one.
 
     Where there are few, the batch is filled up with idle rows, so that an episode's return does not depend on how many
@@ -185,7 +98,9 @@ def _play_single(actor: _Actor, envs: list[gym.Env[Any, Any]], episodes: int, se
         masks = None
         if actor.takes_masks:
             masks = _stack(_filled([env.get_wrapper_attr("action_masks")() for env in envs], idle))
-        actions = actor.act(_stack(_filled(observations, idle)), starts, masks)
+        seen = _stack(_filled(observations, idle))
+        _demand_numbers(seen, {row: f"episode {episode}" for row, episode in enumerate(playing) if episode < episodes})
+        actions = actor.act(seen, starts, masks)
         for index, env in enumerate(envs):
             episode = playing[index]
             starts[index] = False
@@ -206,7 +121,7 @@ def _filled(items: list[Any], idle: int) -> list[Any]:
     return [*items, *[items[0]] * idle]
 
 
-def _play_vectorised(actor: _Actor, env: VecEnv, episodes: int, seed: int) -> Episodes:
+def _play_vectorised(actor: Actor, env: VecEnv, episodes: int, seed: int) -> Episodes:
     """Every environment plays its share, so that short episodes are not over-represented."""
     shares = [(episodes + index) // env.num_envs for index in range(env.num_envs)]
     returns: list[list[float]] = [[] for _ in shares]
@@ -217,6 +132,7 @@ def _play_vectorised(actor: _Actor, env: VecEnv, episodes: int, seed: int) -> Ep
     starts = np.ones(env.num_envs, dtype=bool)
     while any(len(done) < share for done, share in zip(returns, shares, strict=True)):
         masks = np.stack(env.env_method("action_masks")) if actor.takes_masks else None
+        _demand_numbers(observations, {index: f"environment {index}" for index in range(env.num_envs)})
         observations, rewards, starts, _ = env.step(actor.act(observations, starts, masks))
         sums += rewards
         steps += 1
@@ -228,24 +144,27 @@ def _play_vectorised(actor: _Actor, env: VecEnv, episodes: int, seed: int) -> Ep
     return Episodes(np.concatenate(returns).astype(np.float64), np.concatenate(lengths).astype(np.int64))
 
 
+def _demand_numbers(observations: Any, rows: Mapping[int, str]) -> None:
+    """Raises ValueError for NaN, with which any agent acts as one that diverged, and earns what that earns.
+
+    Args:
+        observations: a batch.
+        rows: what its rows are called; those that nobody acts on are left out.
+    """
+    parts = observations if isinstance(observations, dict) else {"": observations}
+    for key, part in parts.items():
+        if not (np.issubdtype(part.dtype, np.floating) and np.isnan(part).any()):
+            continue
+        for row in np.flatnonzero(np.isnan(part).reshape(len(part), -1).any(axis=1)):
+            if int(row) in rows:
+                of = f" of {key!r}" if key else ""
+                raise ValueError(
+                    f"{rows[int(row)]} of the evaluation gave an observation{of} that is not a number (NaN); check the "
+                    "environment's observations"
+                )
+
+
 def _stack(observations: list[Any]) -> Any:
     if isinstance(observations[0], dict):
         return {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
     return np.stack(observations)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Global generators seeded for a sampling policy, and afterwards as they were; NaN logits are let through."""
-    python, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    set_random_seed(seed)
-    try:
-        with unvalidated():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)

@@ -18,6 +18,7 @@ import torch
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.search.plan import DENSE, Plan, Search, Setup
 from rl_tickets.tickets.criteria import random_scores
+from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 from rl_tickets.tickets.ticket import Ticket
@@ -40,6 +41,9 @@ class Control(Plan):
             any `(ticket, make_model, *, seed) -> Ticket`.
         of: name of the plan whose tickets have controls.
 
+    Raises:
+        TypeError: `make` is no function, or gives something else than a ticket.
+
     Example:
         >>> Control(random_mask).control_of
         'imp'
@@ -49,13 +53,20 @@ class Control(Plan):
     of: str = "imp"
     keeps_tickets = False
 
+    def __post_init__(self) -> None:
+        if not callable(self.make):
+            raise TypeError(
+                f"a control is made by a function `(ticket, make_model, *, seed) -> Ticket` such as rt.random_mask, "
+                f"not by {self.make!r}: give the function itself"
+            )
+
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         for request, _ in setup.outcomes_of(self.of):
             if request.ticket is None:
                 continue
             assert request.start is not None
-            ticket = self.make(request.ticket, setup.make_model, seed=setup.seed)
+            ticket = _made(self.make, request.ticket, setup)
             start = request.start.with_policy(ticket.weights)
             yield dataclasses.replace(request, ticket=ticket, start=start, keep_at=())
 
@@ -79,6 +90,21 @@ class Control(Plan):
         if source is None or source.control_of is not None:
             choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
             raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
+
+
+def _made(make: MakeControl, ticket: Ticket, setup: Setup) -> Ticket:
+    """What a function gives as the control of a ticket, if it is a ticket."""
+    control = make(ticket, setup.make_model, seed=setup.seed)
+    if not isinstance(control, Ticket):
+        raise TypeError(
+            f"the control {name_of(make)} gave {_kind(control)} instead of a Ticket; return the changed ticket, as "
+            "dataclasses.replace(ticket, mask=...) makes it"
+        )
+    return control
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:

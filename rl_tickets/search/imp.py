@@ -15,11 +15,11 @@ from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import Plan, Search, Setup
-from rl_tickets.tickets.criteria import Criterion, lamp
-from rl_tickets.tickets.densities import check_densities
+from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
+from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.mask import Mask, kept_count
-from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.early_bird import EarlyBird
@@ -40,6 +40,10 @@ class IMP(Plan):
         keep_last: keep the best weight of a layer that would lose its last one.
         densities: of this search, 1.0 first; None: the experiment's.
 
+    Raises:
+        TypeError: a setting that is of another kind: a step for `rewind`, a name for `criterion`.
+        ValueError: unknown scope.
+
     Example:
         >>> IMP(rewind=Rewind(at=2_000)).rewind_points
         (2000,)
@@ -51,6 +55,17 @@ class IMP(Plan):
     early_bird: EarlyBird | None = None
     keep_last: bool = True
     densities: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rewind, Rewind):
+            raise TypeError(f"rewind must be an rt.Rewind, not {self.rewind!r}; to rewind to a step: rt.Rewind(at=...)")
+        if not (self.early_bird is None or isinstance(self.early_bird, EarlyBird)):
+            raise TypeError(f"early_bird must be an rt.EarlyBird or None, not {self.early_bird!r}")
+        demand_criterion(self.criterion)
+        demand_scope(self.scope)
+        if self.densities is not None:
+            # Floats in a tuple: an array has no truth, and two plans with one could not be compared.
+            object.__setattr__(self, "densities", as_floats(self.densities))
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
@@ -103,7 +118,7 @@ class IMP(Plan):
         return make_ticket(pruned.mask, start, trained, self.rewind, origin)
 
     def _densities(self, setup: Setup) -> tuple[float, ...]:
-        return check_densities(self.densities or setup.densities)
+        return check_densities(setup.densities if self.densities is None else self.densities)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rl_tickets.tickets.mask import kept_count
-from rl_tickets.tickets.scopes import Scope, apportion
+from rl_tickets.tickets.scopes import Scope, apportion, demand_scope, layer_densities
 
 Flat = dict[str, np.ndarray]
 
@@ -33,6 +33,7 @@ def compete(
     Raises:
         ValueError: impossible density, unknown scope.
     """
+    demand_scope(scope)
     limits = {name: int((layer > -np.inf).sum()) for name, layer in scores.items()}
     size = sum(len(layer) for layer in scores.values())
     total = kept_count(density, size, things)
@@ -72,17 +73,9 @@ def _budgets(
         groups: dict[str, list[str]] = {}
         for name in sizes:
             groups.setdefault(network_of(name), []).append(name)
-    elif scope == "layer" or callable(scope):
+    else:
         groups = {name: [name] for name in sizes}
-    else:
-        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
-    if callable(scope):
-        densities = dict(scope(shapes, density))
-        for name in sizes:
-            if not (math.isfinite(densities.get(name, math.nan)) and densities[name] >= 0):
-                raise ValueError(f"the scope gave {name!r} the density {densities.get(name)!r}, which is none")
-    else:
-        densities = dict.fromkeys(sizes, density)
+    densities = layer_densities(scope, shapes, density) if callable(scope) else dict.fromkeys(sizes, density)
     counts = apportion(
         {group: sum(densities[name] * sizes[name] for name in names) for group, names in groups.items()},
         {group: sum(limits[name] for name in names) for group, names in groups.items()},

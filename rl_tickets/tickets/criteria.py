@@ -1,7 +1,8 @@
 """Criteria score weights; the lowest scores are pruned.
 
 A criterion is any function `(weights, start) -> scores`, each a map from layer name to tensor: the trained
-weights, the weights at the rewind point, and scores of the same shapes, of which the highest are kept.
+weights, the weights at the rewind point, and scores of the same shapes, of which the highest are kept. Scores may
+be NumPy arrays.
 """
 
 import hashlib
@@ -11,6 +12,15 @@ import torch
 
 Weights = Mapping[str, torch.Tensor]
 Criterion = Callable[[Weights, Weights], Weights]
+
+
+def demand_criterion(criterion: object) -> None:
+    """Raises TypeError for what is no criterion, before anything is trained for it."""
+    if not callable(criterion):
+        raise TypeError(
+            f"criterion must be a function `(weights, start) -> scores` such as rt.lamp, not {criterion!r}: give the "
+            "function itself"
+        )
 
 
 def magnitude(weights: Weights, start: Weights) -> Weights:

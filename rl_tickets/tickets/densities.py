@@ -23,13 +23,27 @@ def geometric(*, keep: float, levels: int) -> tuple[float, ...]:
     return tuple(keep**level for level in range(levels))
 
 
+def as_floats(densities: Sequence[float]) -> tuple[float, ...]:
+    """Numbers of any sequence or array, possible densities or not; raises TypeError for anything else."""
+    try:
+        return tuple(float(density) for density in densities)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"densities must be a sequence of numbers such as (1.0, 0.5, 0.2), not {densities!r}"
+        ) from error
+
+
 def check_densities(densities: Sequence[float]) -> tuple[float, ...]:
     """The densities as a tuple, if they start dense and decrease.
 
+    Args:
+        densities: a sequence or an array of numbers.
+
     Raises:
+        TypeError: they are no sequence of numbers.
         ValueError: they do not start at 1.0, do not decrease strictly, or leave (0, 1].
     """
-    checked = tuple(float(density) for density in densities)
+    checked = as_floats(densities)
     for density in checked:
         if not (math.isfinite(density) and 0 < density <= 1):
             raise ValueError(f"density must be in (0, 1], got {density!r}")

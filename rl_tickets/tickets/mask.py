@@ -57,12 +57,18 @@ class Mask(Mapping[str, torch.Tensor]):
 
         Args:
             model: any torch `BaseAlgorithm`.
-            prunable: which parameters may be pruned; by default every weight matrix and kernel that an
-                optimizer trains, never biases, norms, or a distribution's `log_std`.
-        """
-        from rl_tickets.agents.anatomy import prunable_weights
+            prunable: `f(name, parameter) -> bool`; by default every weight matrix and kernel that an optimizer
+                trains, never biases, norms, embeddings (as Chen et al. 2020, arXiv 2007.12223, leave BERT's), or a
+                distribution's `log_std`. Weights that are computed from other parameters, as those of `weight_norm`
+                and `spectral_norm` are, stay dense too, which a `DenseLayerWarning` says.
 
-        return cls.full(prunable_weights(model, prunable))
+        Raises:
+            TypeError: `prunable` is no function.
+            ValueError: the agent has no optimizer, or nothing to prune.
+        """
+        from rl_tickets.agents.anatomy import chosen_weights
+
+        return cls.full(chosen_weights(model, prunable))
 
     @classmethod
     def full(cls, weights: Mapping[str, torch.Tensor]) -> "Mask":
@@ -108,6 +114,15 @@ class Mask(Mapping[str, torch.Tensor]):
     def density(self) -> float:
         """Fraction of prunable weights kept, in [0, 1]."""
         return self.kept / self.total
+
+    def density_among(self, parameters: int) -> float:
+        """Fraction kept of so many parameters, those that this mask covers and those that are never pruned.
+
+        Example:
+            >>> Mask({"weight": torch.tensor([True, False])}).density_among(10)
+            0.9
+        """
+        return (parameters - self.total + self.kept) / parameters
 
     @property
     def digest(self) -> str:

@@ -1,13 +1,44 @@
 """Scopes: over which weights scores compete, and how many each group may keep."""
 
+import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 
 Densities = Callable[[Mapping[str, tuple[int, ...]], float], Mapping[str, float]]
-"""From layer shapes and an overall density to a density for each layer."""
+"""From layer shapes and an overall density to a density for each layer, in [0, 1]; their sum is set right."""
 Scope = Literal["global", "network", "layer"] | Densities
+
+
+def demand_scope(scope: object) -> None:
+    """Raises ValueError for what is no scope, before anything is trained for it."""
+    if not (scope in ("global", "network", "layer") if isinstance(scope, str) else callable(scope)):
+        raise ValueError(f'scope must be "global", "network", "layer" or a function such as erk, got {scope!r}')
+
+
+def layer_densities(scope: Densities, shapes: Mapping[str, tuple[int, ...]], density: float) -> dict[str, float]:
+    """What a scope that is a function gives each layer.
+
+    Raises:
+        TypeError: it gives no mapping.
+        ValueError: a layer has no density, or one that is no number in [0, 1].
+    """
+    given = scope(shapes, density)
+    if not isinstance(given, Mapping):
+        raise TypeError(f"the scope gave {given!r}; it must give a density for each layer: {{name: density}}")
+    for name in shapes:
+        value = given.get(name)
+        if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
+            raise ValueError(f"the scope gave {name!r} the density {value!r}, which is none")
+        # ERK's own arithmetic may end a bit above 1.
+        if value > 1 + 1e-9:
+            raise ValueError(
+                f"the scope gave {name!r} the density {value!r}, more than all of it; densities are fractions of a "
+                "layer in [0, 1]"
+            )
+    return {name: float(given[name]) for name in shapes}
 
 
 def erk(shapes: Mapping[str, tuple[int, ...]], density: float) -> dict[str, float]:

@@ -1,14 +1,14 @@
 """Pruning: from trained weights, a criterion and a density to a smaller mask."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from rl_tickets.tickets.competing import compete
-from rl_tickets.tickets.criteria import Criterion, Weights, lamp
+from rl_tickets.tickets.criteria import Criterion, Weights, demand_criterion, lamp
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.units import Units
@@ -59,6 +59,7 @@ def prune(
         level: named in the warning.
 
     Raises:
+        TypeError: a criterion that is no function, or gives no tensors or arrays.
         ValueError: impossible density, weights that are not the mask's, a criterion whose scores are not finite
             or misshapen, unknown scope, units that the mask does not cover.
 
@@ -66,6 +67,7 @@ def prune(
         >>> prune({"w": torch.tensor([[3.0, -1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
         [[True, False], [False, True]]
     """
+    demand_criterion(criterion)
     within = Mask.full(weights) if within is None else within
     weights = _covered(weights, within)
     scores = criterion(within.apply(weights), weights if start is None else _covered(start, within))
@@ -88,7 +90,7 @@ def select(
     """Keeps the round(density * n) weights, or whole units, with the highest scores; ties go to the earlier.
 
     Args:
-        scores: name -> tensor of any dtype, finite where a weight is not yet gone.
+        scores: name -> tensor, or NumPy array, of any dtype, finite where a weight is not yet gone.
         density: fraction to keep, in (0, 1], of all n prunable weights; with `units`, of all n units, so that the
             mask's own density is another one.
         scope: among which scores compete, see `prune`; a unit stands in the layer it is named for. A function is
@@ -101,6 +103,7 @@ def select(
         level: named in the warning.
 
     Raises:
+        TypeError: scores that are no tensors or arrays.
         ValueError: impossible density, scores that are not finite or misshapen, unknown scope, units that the mask
             does not cover.
 
@@ -108,6 +111,7 @@ def select(
         >>> select({"w": torch.tensor([[3.0, 1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
         [[True, False], [False, True]]
     """
+    _demand_arrays(scores)
     within = Mask.full(scores) if within is None else within
     pruned = _selected(scores, density, scope, within, units, network_of, keep_last)
     _warn(pruned.collapsed, density, units, keep_last, level)
@@ -154,15 +158,32 @@ def _covered(weights: Weights, mask: Mask) -> dict[str, torch.Tensor]:
 def _scores(given: Weights, within: Mask) -> dict[str, np.ndarray]:
     """Flat scores of each layer, minus infinity where the weight is already gone."""
     scores = {}
+    _demand_arrays(given)
     for name, kept in within.items():
-        if name not in given or given[name].shape != kept.shape:
+        if name not in given or tuple(given[name].shape) != tuple(kept.shape):
             raise ValueError(f"the criterion gave no scores of shape {tuple(kept.shape)} for {name!r}")
         alive = kept.numpy().ravel()
-        flat = given[name].detach().cpu().double().numpy().ravel()
+        found = given[name]
+        numbers = found.detach().cpu().double().numpy() if isinstance(found, torch.Tensor) else found
+        flat = np.asarray(numbers, dtype=np.float64).ravel()
         if not np.isfinite(flat[alive]).all():
             raise ValueError(f"the criterion's scores for {name!r} are not finite; did the weights diverge?")
         scores[name] = np.where(alive, flat, -np.inf)
     return scores
+
+
+def _demand_arrays(given: object) -> None:
+    """Raises TypeError where scores are no tensors or arrays by layer, naming the first that is none."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"the criterion gave a {type(given).__name__}; it must give scores for each layer: {{name: tensor}}"
+        )
+    for name, found in given.items():
+        if not isinstance(found, torch.Tensor | np.ndarray):
+            raise TypeError(
+                f"the criterion gave a {type(found).__name__} as the scores of {name!r}; it must give a tensor or an "
+                "array with a score for each weight"
+            )
 
 
 def _unit_scores(units: Units, within: Mask, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,6 +13,8 @@ from rl_tickets.tickets.mask import Mask
 
 Model = TypeVar("Model")
 FORMAT = 1
+TOLD = ("algorithm", "environment", "seed", "level", "control")
+"""What of its provenance a ticket's `repr` tells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +38,25 @@ class Ticket:
     state: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        told = {key: self.provenance[key] for key in TOLD if key in self.provenance}
+        overall = "" if self.overall_density is None else f" (of all weights {self.overall_density:.4g})"
+        rest = "".join(f", {key}={value!r}" for key, value in told.items())
+        return f"Ticket(density={self.density:.4g}{overall}, layers={len(self.mask)}{rest}, digest={self.digest[:8]})"
+
     @property
     def density(self) -> float:
         """Fraction of prunable weights kept, in (0, 1]."""
         return self.mask.density
+
+    @property
+    def overall_density(self) -> float | None:
+        """Fraction kept of all the trained networks' parameters, biases and all else that is never pruned included.
+
+        None in a ticket of an earlier version, which does not say how many there are.
+        """
+        parameters = self.provenance.get("parameters")
+        return None if parameters is None else self.mask.density_among(parameters)
 
     @property
     def digest(self) -> str:

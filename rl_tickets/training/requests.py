@@ -124,6 +124,16 @@ class Trained:
     observed: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     problem: str = ""
 
+    def __repr__(self) -> str:
+        steps = f"timesteps={self.timesteps}, kept={list(self.kept)}"
+        return f"Trained(density={self.mask.density:.4g}, {steps}, diverged={self.diverged})"
+
+    @property
+    def overall_density(self) -> float | None:
+        """Fraction kept of all the trained networks' parameters, as `Ticket.overall_density`."""
+        parameters = self.provenance.get("parameters")
+        return None if parameters is None else self.mask.density_among(parameters)
+
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
         """The learning curve."""
@@ -175,8 +185,8 @@ class Progress:
     state: TrainingState
     kept: dict[int, TrainingState]
     mask: Mask | None
-    gradient: dict[str, torch.Tensor] | None
-    observers: dict[str, Any]
+    gradient: dict[str, torch.Tensor] | None = field(repr=False)
+    observers: dict[str, Any] = field(repr=False)
 
     def tree(self) -> dict[str, Any]:
         """All of it as plain data and arrays; `from_tree` gives it back."""

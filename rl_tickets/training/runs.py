@@ -76,7 +76,8 @@ class Run:
         start = resume.state if resume is not None else request.start
         if start is not None:
             start.restore(model)
-        self._full = Mask.dense(model, request.prunable)
+        # Not `Mask.dense`: what it has to say was said before the first level.
+        self._full = Mask.full(anatomy.prunable_weights(model, request.prunable))
         mask = request.ticket.mask if request.ticket is not None else None
         if (mask := mask if resume is None else resume.mask) is not None:
             held = hold(model, mask)
