@@ -7,7 +7,7 @@ from typing import Any
 
 from rl_tickets.training.cohorts.family import Shape
 from rl_tickets.training.cohorts.member import Member
-from rl_tickets.training.runs import Run
+from rl_tickets.training.learners import Learner
 
 
 class Cohort:
@@ -25,7 +25,7 @@ class Cohort:
     def __init__(self, model: Any, shape: Shape, slots: int) -> None:
         self.group = shape.build(model, slots)
 
-    def train(self, runs: Sequence[Run | None]) -> None:
+    def train(self, runs: Sequence[Learner | None]) -> None:
         """Trains every run to its end, each in the slot of its position; None leaves a slot empty."""
         present = [Member(run, slot) for slot, run in enumerate(runs) if run is not None]
         try:
