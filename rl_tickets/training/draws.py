@@ -27,12 +27,12 @@ class Draws:
     @classmethod
     def now(cls) -> Draws:
         """Where the global generators are."""
-        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state())
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state())  # noqa: NPY002
 
     def begin(self) -> None:
         """Lets the global generators go on from here."""
         random.setstate(self.python)
-        np.random.set_state(self.numpy)
+        np.random.set_state(self.numpy)  # noqa: NPY002
         torch.set_rng_state(self.torch)
 
 
@@ -63,7 +63,7 @@ def first_draws(model: BaseAlgorithm) -> Draws:
     """
     seed = model.seed
     if seed is None:
-        seed = int(np.random.randint(2**31))
+        seed = int(np.random.randint(2**31))  # noqa: NPY002
     with draws_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if model.num_timesteps or model.seed is None:

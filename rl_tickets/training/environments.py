@@ -1,4 +1,4 @@
-"""Environments of agents: each must have its own."""
+"""Environments of agents: each must have its own, and show numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
+
+Array = npt.NDArray[Any]
 
 
 def demand_own_environments(models: Sequence[BaseAlgorithm]) -> None:
@@ -38,3 +42,34 @@ def _parts(env: Any) -> Iterator[Any]:
         for inner in getattr(env, "envs", ()):
             yield from _parts(inner)
         env = getattr(env, "venv", None) if isinstance(env, VecEnv) else getattr(env, "env", None)
+
+
+def demand_numbers(model: BaseAlgorithm) -> None:
+    """Where training failed or diverged: whether that came of what the environment showed.
+
+    Raises:
+        ValueError: an observation is NaN or infinite, and every action before it was a number.
+    """
+    for observations, actions in _transitions(model):
+        bad: Array = np.logical_not(np.isfinite(observations)).reshape(len(observations), -1).any(axis=1)
+        first = int(bad.argmax()) if bad.any() else len(bad)
+        if first < len(bad) and np.isfinite(actions[:first]).all():
+            raise ValueError("the environment gave observations that are not numbers (NaN or infinite)")
+
+
+def _transitions(model: BaseAlgorithm) -> Iterator[tuple[Array, Array]]:
+    """Observations and actions of the buffers that hold arrays, and the last observations, in order."""
+    for name in ("rollout_buffer", "replay_buffer"):
+        buffer: Any = getattr(model, name, None)
+        if buffer is None or not isinstance(buffer.observations, np.ndarray) or not _real(buffer.observations):
+            continue
+        last = model._last_obs
+        # Of a rollout, all that was not yet written is zero.
+        filled = buffer.pos if name == "replay_buffer" and not buffer.full else len(buffer.observations)
+        yield buffer.observations[:filled], buffer.actions[:filled]
+        if isinstance(last, np.ndarray) and _real(last):
+            yield last[None], buffer.actions[:0]
+
+
+def _real(array: Array) -> bool:
+    return bool(np.issubdtype(array.dtype, np.floating))

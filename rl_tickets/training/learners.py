@@ -59,6 +59,6 @@ class Learner(Protocol):
 
 
 def usual_log_interval(model: BaseAlgorithm) -> int | None:
-    """What the algorithm's `learn` takes where nothing is said."""
-    found: int | None = inspect.signature(class_of(model).learn).parameters["log_interval"].default
-    return found
+    """What the algorithm's `learn` takes where nothing is said; None if it knows no such thing."""
+    parameter = inspect.signature(class_of(model).learn).parameters.get("log_interval")
+    return None if parameter is None else parameter.default

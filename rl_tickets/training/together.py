@@ -105,8 +105,8 @@ def _callbacks(callback: Callbacks, count: int) -> list[list[BaseCallback]]:
     """For each agent, the callbacks it is given."""
     if isinstance(callback, BaseCallback):
         raise TypeError(
-            f"an SB3 callback has a state, so several agents cannot share one {type(callback).__name__}: give a function "
-            "that makes one for each agent, or a list with one for each"
+            f"an SB3 callback has a state, so several agents cannot share one {type(callback).__name__}: give a "
+            "function that makes one for each agent, or a list with one for each"
         )
     if callback is None:
         return [[] for _ in range(count)]

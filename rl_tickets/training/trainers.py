@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
@@ -19,7 +19,7 @@ from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.cohorts.tracing import compiler
 from rl_tickets.training.draws import draws_kept
-from rl_tickets.training.environments import demand_own_environments
+from rl_tickets.training.environments import demand_numbers, demand_own_environments
 from rl_tickets.training.learners import Learner
 
 Train = Callable[[Sequence[Learner | None]], None]
@@ -74,20 +74,27 @@ def learn(run: Learner) -> None:
 
     Raises:
         LeakError: a pruned weight moved.
+        ValueError: the environment gave observations that are not numbers.
     """
     callback = CallbackList(run.callbacks(set_random_seed))
+    settings: dict[str, Any] = {"tb_log_name": run.tb_log_name, "reset_num_timesteps": run.from_zero}
+    if run.log_interval is not None:
+        settings["log_interval"] = run.log_interval
     with run.retimed(), draws_kept() if run.draws is not None else nullcontext():
         if run.draws is not None:
             run.draws.begin()
         try:
-            run.model.learn(run.steps_left, callback, run.log_interval, run.tb_log_name, run.from_zero)
+            run.model.learn(run.steps_left, callback, **settings)
         except LeakError:
             raise
         except (ValueError, RuntimeError) as error:
+            demand_numbers(run.model)
             # torch refuses to sample from the NaN that a diverged network gives it.
             if run.finite:
                 raise
             run.failed(error)
+    if not run.finite:
+        demand_numbers(run.model)
     check_held(run.model)
 
 

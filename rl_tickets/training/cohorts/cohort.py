@@ -7,6 +7,7 @@ from typing import Any
 
 from rl_tickets.training.cohorts.family import Shape
 from rl_tickets.training.cohorts.member import Member
+from rl_tickets.training.environments import demand_numbers
 from rl_tickets.training.learners import Learner
 
 
@@ -41,10 +42,15 @@ class Cohort:
             raise
 
     def _sound(self, members: list[Member]) -> list[Member]:
-        """Those whose weights are numbers; the others leave."""
+        """Those whose weights are numbers; the others leave.
+
+        Raises:
+            ValueError: an environment gave observations that are not numbers.
+        """
         finite = self.group.finite()
         for member in members:
             if not finite[member.slot]:
+                demand_numbers(member.model)
                 member.leave(diverged=True)
         return [member for member in members if finite[member.slot]]
 

@@ -1,4 +1,4 @@
-"""An imagined environment: observations, rewards and endings out of thin air, of whatever shape an agent is made for."""
+"""An imagined environment: observations, rewards and endings out of thin air, of the shapes an agent is made for."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class _Forward(nn.Module):
         actions = self._sampler.act(distribution, noise)
         log_probs = distribution.log_prob(actions)
         # Of several dimensions: the distribution knows the flat ones.
-        return actions.reshape((-1, *policy.action_space.shape)), policy.value_net(latent_vf).flatten(), log_probs
+        shape = policy.action_space.shape or ()
+        return actions.reshape((-1, *shape)), policy.value_net(latent_vf).flatten(), log_probs
 
 
 def clipped(actions: Array, space: Any) -> Array:
