@@ -51,9 +51,9 @@ def demand_numbers(model: BaseAlgorithm) -> None:
         ValueError: an observation is NaN or infinite, and every action before it was a number.
     """
     for observations, actions in _transitions(model):
-        bad: Array = np.logical_not(np.isfinite(observations)).reshape(len(observations), -1).any(axis=1)
-        first = int(bad.argmax()) if bad.any() else len(bad)
-        if first < len(bad) and np.isfinite(actions[:first]).all():
+        flat: Array = np.isfinite(observations).reshape(len(observations), -1)
+        bad = np.flatnonzero(~flat.all(axis=1))
+        if len(bad) and np.isfinite(actions[: bad[0]]).all():
             raise ValueError("the environment gave observations that are not numbers (NaN or infinite)")
 
 
