@@ -166,6 +166,8 @@ def _told(requests: Sequence[Training], setting: Setting) -> Iterator[None]:
     """Errors say where they happened."""
     try:
         yield
+    except Warning:
+        raise  # Somebody wants warnings to be errors.
     except Exception as error:
         where = f"level {', '.join(str(request.level) for request in requests)} of seed {setting.seed}"
         kind = next((kind for kind in (LeakError, ValueError) if isinstance(error, kind)), RuntimeError)

@@ -50,26 +50,23 @@ def demand_numbers(model: BaseAlgorithm) -> None:
     Raises:
         ValueError: an observation is NaN or infinite, and every action before it was a number.
     """
-    for observations, actions in _transitions(model):
-        flat: Array = np.isfinite(observations).reshape(len(observations), -1)
-        bad = np.flatnonzero(~flat.all(axis=1))
-        if len(bad) and np.isfinite(actions[: bad[0]]).all():
+    for name in ("rollout_buffer", "replay_buffer"):
+        buffer: Any = getattr(model, name, None)
+        if buffer is None or not _real(buffer.observations):
+            continue
+        # Of a rollout, all that was not yet written is zero.
+        filled = buffer.pos if name == "replay_buffer" and not buffer.full else len(buffer.observations)
+        bad = _bad_rows(buffer.observations[:filled])
+        if _real(model._last_obs) and len(_bad_rows(model._last_obs)):  # type: ignore[arg-type]
+            bad = np.append(bad, filled)
+        if len(bad) and np.isfinite(buffer.actions[: bad[0]]).all():
             raise ValueError("the environment gave observations that are not numbers (NaN or infinite)")
 
 
-def _transitions(model: BaseAlgorithm) -> Iterator[tuple[Array, Array]]:
-    """Observations and actions of the buffers that hold arrays, and the last observations, in order."""
-    for name in ("rollout_buffer", "replay_buffer"):
-        buffer: Any = getattr(model, name, None)
-        if buffer is None or not isinstance(buffer.observations, np.ndarray) or not _real(buffer.observations):
-            continue
-        last = model._last_obs
-        # Of a rollout, all that was not yet written is zero.
-        filled = buffer.pos if name == "replay_buffer" and not buffer.full else len(buffer.observations)
-        yield buffer.observations[:filled], buffer.actions[:filled]
-        if isinstance(last, np.ndarray) and _real(last):
-            yield last[None], buffer.actions[:0]
+def _bad_rows(observations: Array) -> Array:
+    flat: Array = np.isfinite(observations).reshape(len(observations), -1)
+    return np.flatnonzero(~flat.all(axis=1))
 
 
-def _real(array: Array) -> bool:
-    return bool(np.issubdtype(array.dtype, np.floating))
+def _real(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and bool(np.issubdtype(array.dtype, np.floating))

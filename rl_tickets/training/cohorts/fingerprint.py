@@ -60,8 +60,8 @@ def attributes(network: nn.Module, holders: Mapping[str, object]) -> dict[str, H
     Example:
         >>> network = nn.Linear(2, 3)
         >>> network.calls = 7
-        >>> attributes(network, {"extractor": network})
-        {'extractor.calls': ('int', '7')}
+        >>> attributes(network, {"extractor": network})["extractor.calls"]
+        ('int', '7')
     """
     found, again = (_attributes(network, holders) for _ in range(2))
     return {name: value for name, value in found.items() if value == again.get(name)}
