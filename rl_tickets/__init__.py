@@ -63,6 +63,7 @@ from rl_tickets.training.rewinding import FineTuning as FineTuning
 from rl_tickets.training.rewinding import Rewind as Rewind
 from rl_tickets.training.rewinding import RewindWarning as RewindWarning
 from rl_tickets.training.ticketing import make_ticket as make_ticket
+from rl_tickets.training.together import learn as learn
 from rl_tickets.training.trainers import Cohorts as Cohorts
 from rl_tickets.training.trainers import Plain as Plain
 from rl_tickets.training.trainers import PlainTrainingWarning as PlainTrainingWarning

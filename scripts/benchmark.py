@@ -12,6 +12,7 @@ from measures.holding import holding, pruning_round
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
 from measures.scaling import memory_slope, scaling
+from measures.together import rehearsal, together
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +28,8 @@ PARTS = {
         plain_jobs,
         cohort_jobs,
         cohorts,
+        together,
+        rehearsal,
         simulator,
         short_search,
         long_search,

@@ -1,18 +1,24 @@
 """Finding tickets: masks nest, densities are exact, the same seed gives the same bytes, and errors come at once."""
 
 import itertools
+import multiprocessing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from agents_matrix import BY_NAME, CASES, Case, Watch, cartpole, differing, small
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.training import choosing
+from rl_tickets.training.choosing import faster, gradient_steps
 
 DENSITIES = (1.0, 0.6, 0.35)
 
@@ -204,3 +210,124 @@ def test_the_agent_made_to_check_is_the_one_that_trains() -> None:
 def test_random_scores_of_another_seed_give_other_masks() -> None:
     ours, theirs = (find("a2c", (1.0, 0.5), criterion=partial(rt.random_scores, seed=seed))[1] for seed in (0, 1))
     assert ours.ticket.mask != theirs.ticket.mask
+
+
+def levels_of(make: Any, densities: Any = (1.0, 0.5, 0.25), **settings: Any) -> Any:
+    return rt.find_tickets(make, **{"total_timesteps": 32, "densities": densities, **settings})
+
+
+class Noted(gym.Wrapper[Any, Any, Any, Any]):
+    """Notes that it was closed; may raise once it is stepped often enough."""
+
+    def __init__(self, fails_at: int = 10**9) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+        self.closed, self._left = False, fails_at
+
+    def step(self, action: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            raise KeyError("no such state")
+        return super().step(action)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def noted(seed: int, envs: list[Noted], fails_at: int = 10**9) -> PPO:
+    envs.append(Noted(fails_at))
+    return PPO("MlpPolicy", envs[-1], n_steps=16, batch_size=16, n_epochs=1, seed=seed, policy_kwargs=small())
+
+
+def test_a_levels_environments_are_closed_when_the_next_begins() -> None:
+    envs: list[Noted] = []
+    levels = levels_of(partial(noted, envs=envs))
+    for index, level in enumerate(levels):
+        assert [env.closed for env in envs] == [True] * index + [False]
+        assert level.model.get_env().reset().shape == (1, 4)
+    assert [env.closed for env in envs] == [True, True, False]
+
+
+def test_an_environment_that_all_levels_share_stays_open() -> None:
+    env = Noted()
+
+    def make(seed: int) -> PPO:
+        return PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, seed=seed, policy_kwargs=small())
+
+    assert len(list(levels_of(make))) == 3
+    assert not env.closed
+
+
+def test_processes_of_earlier_levels_end(tmp_path: Path) -> None:
+    def make(seed: int) -> PPO:
+        env = SubprocVecEnv([partial(gym.make, "CartPole-v1")] * 2, start_method="fork")
+        return PPO("MlpPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=seed, policy_kwargs=small())
+
+    models = []
+    for level in levels_of(make):
+        models.append(level.model)
+        assert len(multiprocessing.active_children()) == 2
+    for index, model in enumerate(models):
+        assert model.predict(np.zeros((2, 4), np.float32))[0].shape == (2,)
+        PPO.load(model.save(tmp_path / str(index)) or tmp_path / str(index), device="cpu")
+    models[-1].get_env().close()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("trainer", [rt.Plain(), rt.Cohorts()])
+@pytest.mark.usefixtures("uncompiled")
+def test_an_error_names_level_and_seed(trainer: Any) -> None:
+    envs: list[Noted] = []
+
+    def make(seed: int) -> PPO:
+        return noted(seed, envs, fails_at=20 if envs else 10**9)
+
+    levels = levels_of(make, trainer=trainer, seed=7)
+    next(levels)
+    with pytest.raises(RuntimeError, match=r"^level 1 of seed 7: KeyError: 'no such state'$") as raised:
+        next(levels)
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_learning_that_would_start_after_the_budget_is_refused() -> None:
+    def make(seed: int) -> DQN:
+        return DQN("MlpPolicy", cartpole(), learning_starts=100, seed=seed, policy_kwargs=small())
+
+    with pytest.raises(ValueError, match="learning_starts=100 is not below the budget of 96 environment steps"):
+        rt.find_tickets(make, total_timesteps=96, densities=(1.0, 0.5))
+
+
+def test_progress_is_shown_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[int] = []
+
+    class Calls(BaseCallback):
+        def _on_step(self) -> bool:
+            calls.append(self.num_timesteps)
+            return True
+
+    silent, shown = ([level.ticket.digest for level in levels_of(ppo_of_seed, **more)] for more in ({}, BARS))
+    assert silent == shown
+    told = capsys.readouterr().out
+    assert "level 2 of 2, density 0.25" in told
+    assert "32/32" in told
+    list(levels_of(ppo_of_seed, (1.0,), callback=Calls, **BARS))
+    assert calls == list(range(1, 33))
+
+
+BARS: dict[str, Any] = {"progress": True}
+
+
+def ppo_of_seed(seed: int) -> PPO:
+    return PPO("MlpPolicy", cartpole(), n_steps=16, batch_size=16, n_epochs=1, seed=seed, policy_kwargs=small())
+
+
+def test_compiling_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sac = ppo_of_seed(0), BY_NAME["sac"].make(0)
+    assert gradient_steps(model, 1_000) == 62
+    assert gradient_steps(PPO("MlpPolicy", cartpole(2), device="cpu"), 8_192) == 2 * 64 * 10
+    assert gradient_steps(sac, 1_000) == 0
+    monkeypatch.setattr(choosing, "compiler", lambda: "c++")
+    enough = 16 * choosing.WORTH_COMPILING
+    assert faster(model, enough - 16) == rt.Plain()
+    assert faster(model, enough) == rt.Cohorts(seeds=1)
+    assert faster(BY_NAME["recurrent_ppo"].make(0), enough) == rt.Plain()
+    monkeypatch.setattr(choosing, "compiler", lambda: None)
+    assert faster(model, enough) == rt.Plain()

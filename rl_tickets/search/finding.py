@@ -1,28 +1,31 @@
 """Finding tickets in one's own loop: iterative magnitude pruning, one level at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from rl_tickets.agents.enforcing import LeakError
 from rl_tickets.agents.making import MakeModel, fresh_agent
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
+from rl_tickets.search.watching import Bars
 from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.densities import check_densities
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.choosing import faster
 from rl_tickets.training.early_bird import EarlyBird
-from rl_tickets.training.requests import Trained
+from rl_tickets.training.environments import share_environment
+from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.rewinding import Rewind
 from rl_tickets.training.runs import Run, Setting
 from rl_tickets.training.ticketing import ticket_of
-from rl_tickets.training.trainers import Plain, Trainer
-
-PLAIN = Plain()
+from rl_tickets.training.trainers import Trainer
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,15 @@ def find_tickets(
     keep_last: bool = True,
     warmup: int = 0,
     callback: Callable[[], BaseCallback] | None = None,
-    trainer: Trainer = PLAIN,
+    trainer: Trainer | None = None,
+    progress: bool = False,
     seed: int = 0,
 ) -> Iterator[Level]:
     """Finds tickets by iterative pruning with rewinding between full training runs; yields each level once trained.
+
+    A level's environments are closed when the next one begins, since they may have processes of their own: the agent
+    of an earlier level still predicts, evaluates and is saved, but needs `set_env` to train on. The last level's stay
+    open, also where the loop ends before.
 
     Args:
         make_model: `make_model(seed)` gives a fresh dense SB3 agent with its environment.
@@ -76,11 +84,16 @@ def find_tickets(
         keep_last: keep the best weight of a layer that would lose its last one, instead of letting it collapse.
         warmup: environment steps over which each level's learning rate rises from 0.
         callback: makes a fresh SB3 callback for each level.
-        trainer: how levels are trained: `rt.Plain()` by SB3's own `learn`, `rt.Cohorts()` compiled.
+        trainer: how levels are trained: `rt.Plain()` by SB3's own `learn`, `rt.Cohorts()` compiled; None: compiled
+            where the agent can be and the levels' gradient steps are so many that it pays, which is a matter of seconds
+            against tens of thousands of steps. The two differ by rounding.
+        progress: shows a bar for the level that trains.
         seed: of every draw; same seed, same bytes.
 
     Raises:
-        ValueError: impossible densities, a rewind point beyond the budget, an agent without an optimizer, at once.
+        ValueError: impossible densities, a rewind point beyond the budget, an agent without an optimizer or one that
+            would begin to learn after the budget, at once. What training raises comes as a ValueError (LeakError,
+            RuntimeError) that names the level and the seed.
 
     Example:
         for level in rt.find_tickets(make_model, total_timesteps=50_000, densities=(1.0, 0.5, 0.2)):
@@ -102,20 +115,61 @@ def find_tickets(
         warmup,
         callback,
     )
-    return _levels(plan.search(setup), setting, trainer)
+    if trainer is None:
+        trainer = faster(first[0], total_timesteps * len(setup.densities))
+    bars = Bars(total_timesteps, len(setup.densities)) if progress else None
+    return _levels(plan.search(setup), setting, trainer, bars)
 
 
-def _levels(search: Search, setting: Setting, trainer: Trainer) -> Iterator[Level]:
+def _levels(search: Search, setting: Setting, trainer: Trainer, bars: Bars | None) -> Iterator[Level]:
     rounds, train = side_by_side({setting.seed: search}), trainer.start()
     requests = next(rounds)[setting.seed]
+    before: list[Run] = []
     while requests:
-        runs = [Run(setting, request) for request in requests]
-        train(runs)
-        answers = tuple(run.finish() for run in runs)
+        with _told(requests, setting), nullcontext() if bars is None else bars:
+            runs = [Run(_watched(setting, request, bars), request) for request in requests]
+            _close(before, runs)
+            train(runs)
+            answers = tuple(run.finish() for run in runs)
         for run, trained in zip(runs, answers, strict=True):
             ticket = ticket_of(run.request, trained)
             yield Level(run.request.level, ticket.density, ticket, run.model, trained.timesteps, trained)
+        before = runs
         try:
             requests = rounds.send({setting.seed: answers})[setting.seed]
         except StopIteration:
             return
+
+
+def _watched(setting: Setting, request: Training, bars: Bars | None) -> Setting:
+    """With a callback that advances the bar of this training."""
+    if bars is None:
+        return setting
+
+    def callback() -> BaseCallback:
+        users = [] if setting.callback is None else [setting.callback()]
+        return CallbackList([*users, bars.callback(request)])
+
+    return replace(setting, callback=callback)
+
+
+def _close(before: Sequence[Run], now: Sequence[Run]) -> None:
+    """Closes the environments of the level before, unless `make_model` gave the same ones again."""
+    for run in before:
+        env = run.model.get_env()
+        if env is not None and not any(share_environment(run.model, other.model) for other in now):
+            env.close()
+
+
+@contextmanager
+def _told(requests: Sequence[Training], setting: Setting) -> Iterator[None]:
+    """Errors say where they happened."""
+    try:
+        yield
+    except Warning:
+        raise  # Somebody wants warnings to be errors.
+    except Exception as error:
+        where = f"level {', '.join(str(request.level) for request in requests)} of seed {setting.seed}"
+        kind = next((kind for kind in (LeakError, ValueError) if isinstance(error, kind)), RuntimeError)
+        name = "" if isinstance(error, ValueError | LeakError) else f"{type(error).__name__}: "
+        raise kind(f"{where}: {name}{error}") from error

@@ -158,6 +158,11 @@ class IMP(Plan):
                 f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
+        if (starts := getattr(model, "learning_starts", 0)) >= setup.total_timesteps:
+            raise ValueError(
+                f"nothing would be trained: learning_starts={starts} is not below the budget of "
+                f"{setup.total_timesteps} environment steps; choose an earlier start or a larger budget"
+            )
         total, layers = (mask := Mask.dense(model, setup.prunable)).total, len(mask)
         for density in self._densities(setup):
             if self.keep_last and kept_count(density, total) < layers:

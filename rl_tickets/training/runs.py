@@ -19,7 +19,9 @@ from rl_tickets.agents.segments import SeedDraws, Segments
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.curve import LearningCurve
+from rl_tickets.training.draws import Draws
 from rl_tickets.training.during import During
+from rl_tickets.training.learners import usual_log_interval
 from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.rewinding import RewindWarning
 
@@ -103,6 +105,21 @@ class Run:
     def steps_left(self) -> int:
         """Environment steps still to train."""
         return max(self._until - self.model.num_timesteps, 0)
+
+    @property
+    def from_zero(self) -> bool:
+        """See `Learner`: no level begins anew, even the dense one's environment is reset already."""
+        return False
+
+    @property
+    def log_interval(self) -> int | None:
+        """See `Learner`."""
+        return usual_log_interval(self.model)
+
+    @property
+    def draws(self) -> Draws | None:
+        """See `Learner`: segments seed them."""
+        return None
 
     @property
     def tb_log_name(self) -> str:

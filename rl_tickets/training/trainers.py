@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
@@ -15,10 +16,13 @@ from rl_tickets.agents.holding import LeakError, check_held
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.family import CannotJoin, Shape
 from rl_tickets.training.cohorts.joining import shape_of
+from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.cohorts.tracing import compiler
-from rl_tickets.training.runs import Run
+from rl_tickets.training.draws import draws_kept
+from rl_tickets.training.environments import demand_numbers, demand_own_environments
+from rl_tickets.training.learners import Learner
 
-Train = Callable[[Sequence[Run | None]], None]
+Train = Callable[[Sequence[Learner | None]], None]
 """Trains every run to its end; None stands for one that is finished already."""
 
 
@@ -60,28 +64,37 @@ class Plain:
         return _one_by_one
 
 
-def _one_by_one(runs: Sequence[Run | None]) -> None:
+def _one_by_one(runs: Sequence[Learner | None]) -> None:
     for run in filter(None, runs):
         learn(run)
 
 
-def learn(run: Run) -> None:
+def learn(run: Learner) -> None:
     """Trains one run with its agent's own `learn`; an error that came of its divergence is kept in `run.problem`.
 
     Raises:
         LeakError: a pruned weight moved.
+        ValueError: the environment gave observations that are not numbers.
     """
     callback = CallbackList(run.callbacks(set_random_seed))
-    with run.retimed():
+    settings: dict[str, Any] = {"tb_log_name": run.tb_log_name, "reset_num_timesteps": run.from_zero}
+    if run.log_interval is not None:
+        settings["log_interval"] = run.log_interval
+    with run.retimed(), draws_kept() if run.draws is not None else nullcontext():
+        if run.draws is not None:
+            run.draws.begin()
         try:
-            run.model.learn(run.steps_left, callback, reset_num_timesteps=False, tb_log_name=run.tb_log_name)
+            run.model.learn(run.steps_left, callback, **settings)
         except LeakError:
             raise
         except (ValueError, RuntimeError) as error:
+            demand_numbers(run.model)
             # torch refuses to sample from the NaN that a diverged network gives it.
             if run.finite:
                 raise
             run.failed(error)
+    if not run.finite:
+        demand_numbers(run.model)
     check_held(run.model)
 
 
@@ -111,6 +124,7 @@ class Cohorts:
         """Why such an agent cannot join a cohort, or None."""
         try:
             Cohort(model, shape_of(model, ()), slots=1)
+            demand_alike(model)
         except CannotJoin as reason:
             return str(reason)
         return None
@@ -137,11 +151,12 @@ class _Lockstep:
         self._cohorts: dict[tuple[str, int], Cohort | CannotJoin] = {}
         self._said: set[str] = set()
 
-    def train(self, runs: Sequence[Run | None]) -> None:
+    def train(self, runs: Sequence[Learner | None]) -> None:
+        demand_own_environments([run.model for run in filter(None, runs)])
         shapes: dict[int, Shape] = {}
         for run in filter(None, runs):
             try:
-                shapes[id(run)] = shape_of(run.model, tuple(run.mask))
+                shapes[id(run)] = shape_of(run.model, tuple(run.mask or ()))
             except CannotJoin as reason:
                 self._train_plainly([run], str(reason))
         for signature in dict.fromkeys(shape.signature for shape in shapes.values()):
@@ -153,17 +168,20 @@ class _Lockstep:
             else:
                 cohort.train(alike)
 
-    def _cohort(self, run: Run, shape: Shape, slots: int) -> Cohort | CannotJoin:
+    def _cohort(self, run: Learner, shape: Shape, slots: int) -> Cohort | CannotJoin:
         """The cohort for runs of this shape, or why there can be none."""
         key = shape.signature, slots
         if key not in self._cohorts:
             try:
-                self._cohorts[key] = Cohort(run.model, shape, slots)
+                cohort = Cohort(run.model, shape, slots)
+                demand_alike(run.model)
+                cohort.group.prepare()
+                self._cohorts[key] = cohort
             except CannotJoin as reason:
                 self._cohorts[key] = reason
         return self._cohorts[key]
 
-    def _train_plainly(self, runs: Sequence[Run | None], reason: str) -> None:
+    def _train_plainly(self, runs: Sequence[Learner | None], reason: str) -> None:
         if reason not in self._said:
             self._said.add(reason)
             warnings.warn(f"this agent trains with plain SB3, since {reason}", PlainTrainingWarning, stacklevel=3)

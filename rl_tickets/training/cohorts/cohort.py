@@ -7,7 +7,8 @@ from typing import Any
 
 from rl_tickets.training.cohorts.family import Shape
 from rl_tickets.training.cohorts.member import Member
-from rl_tickets.training.runs import Run
+from rl_tickets.training.environments import demand_numbers
+from rl_tickets.training.learners import Learner
 
 
 class Cohort:
@@ -25,7 +26,7 @@ class Cohort:
     def __init__(self, model: Any, shape: Shape, slots: int) -> None:
         self.group = shape.build(model, slots)
 
-    def train(self, runs: Sequence[Run | None]) -> None:
+    def train(self, runs: Sequence[Learner | None]) -> None:
         """Trains every run to its end, each in the slot of its position; None leaves a slot empty."""
         present = [Member(run, slot) for slot, run in enumerate(runs) if run is not None]
         try:
@@ -41,10 +42,15 @@ class Cohort:
             raise
 
     def _sound(self, members: list[Member]) -> list[Member]:
-        """Those whose weights are numbers; the others leave."""
+        """Those whose weights are numbers; the others leave.
+
+        Raises:
+            ValueError: an environment gave observations that are not numbers.
+        """
         finite = self.group.finite()
         for member in members:
             if not finite[member.slot]:
+                demand_numbers(member.model)
                 member.leave(diverged=True)
         return [member for member in members if finite[member.slot]]
 

@@ -15,6 +15,11 @@ class CannotJoin(Exception):
     """Why an agent trains the plain way; the text goes on after "this agent trains with plain SB3, since "."""
 
 
+def told(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 class Family(Protocol):
     """Which agents can be trained together, and how."""
 
@@ -48,6 +53,14 @@ class Group(Protocol):
 
     Each member's numbers depend on its slot and the number of slots, never on who else is there.
     """
+
+    def prepare(self) -> None:
+        """Compiles, while every agent is still its own.
+
+        Raises:
+            CannotJoin: the compiler fails.
+            OSError: its cache cannot be written.
+        """
 
     def enter(self, member: Member) -> None:
         """Moves a member into its slot and begins its `learn`; it moves out when it leaves."""

@@ -50,6 +50,31 @@ def fingerprint(network: nn.Module) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
+def attributes(network: nn.Module, holders: Mapping[str, object]) -> dict[str, Hashable]:
+    """What the attributes of objects are, by dotted name; what cannot be compared is left out.
+
+    Args:
+        network: to whose modules the attributes may point.
+        holders: objects by name, modules of the network among them; of modules, torch's own attributes are left out.
+
+    Example:
+        >>> network = nn.Linear(2, 3)
+        >>> network.calls = 7
+        >>> attributes(network, {"extractor": network})["extractor.calls"]
+        ('int', '7')
+    """
+    found, again = (_attributes(network, holders) for _ in range(2))
+    return {name: value for name, value in found.items() if value == again.get(name)}
+
+
+def _attributes(network: nn.Module, holders: Mapping[str, object]) -> dict[str, Hashable]:
+    reader = _Reader(network)
+    found: dict[str, Hashable] = {}
+    for owner, holder in holders.items():
+        found |= {f"{owner}.{name}": value for name, value in reader.attributes(holder) if name not in _TORCHS_OWN}
+    return found
+
+
 class _Reader:
     """Reads one network; what it has read once it names by its number, so that circles end."""
 
@@ -60,9 +85,9 @@ class _Reader:
         self._seen: dict[int, tuple[int, object]] = {}
 
     def networks(self) -> Print:
-        return tuple((*self._class(type(module)), *self._attributes(module)) for module in self._network.modules())
+        return tuple((*self._class(type(module)), *self.attributes(module)) for module in self._network.modules())
 
-    def _attributes(self, holder: object) -> Iterator[Print]:
+    def attributes(self, holder: object) -> Iterator[Print]:
         # Of a network that is no part of this one, the parameters are no input either.
         hidden = _TORCHS_OWN if id(holder) in self._modules else set()
         if isinstance(holder, spaces.Space):
@@ -107,7 +132,7 @@ class _Reader:
             case set() | frozenset():
                 return tuple(sorted((self._read(item) for item in value), key=repr))
             case list() | tuple() | deque():
-                return (*map(self._read, value), *self._attributes(value))
+                return (*map(self._read, value), *self.attributes(value))
             case functools.partial():
                 return self._read(value.func), self._read(value.args), self._read(value.keywords)
             case types.FunctionType():
@@ -123,7 +148,7 @@ class _Reader:
             case property() | staticmethod() | classmethod():
                 return tuple(self._read(getattr(value, part, None)) for part in ("__func__", "fget"))
         if _is_python(value) and (hasattr(value, "__dict__") or _held(value)):
-            return tuple(self._attributes(value))
+            return tuple(self.attributes(value))
         return (uuid.uuid4().hex,)  # Nobody knows what is inside.
 
     def _function(self, function: types.FunctionType) -> Print:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
 
-from rl_tickets.agents.holding import check_held, class_of
+from rl_tickets.agents.holding import check_held
 from rl_tickets.training.cohorts.stepping import quick
-from rl_tickets.training.runs import Run
+from rl_tickets.training.draws import Draws
+from rl_tickets.training.learners import Learner
 
 
 class Streams:
@@ -28,22 +28,27 @@ class Streams:
         self.torch.manual_seed(seed)
         self.numpy = np.random.RandomState(seed)
 
+    def begin(self, draws: Draws) -> None:
+        """Lets both generators go on from there."""
+        self.torch.set_state(draws.torch)
+        self.numpy.set_state(draws.numpy)
+
 
 class Member:
     """What an SB3 agent's `learn` does before and after training, for an agent that something else trains.
 
     Args:
-        run: the level to train; its agent is `model`.
+        run: whose `learn` is gone through; its agent is `model`.
         slot: place in the cohort.
     """
 
-    def __init__(self, run: Run, slot: int) -> None:
+    def __init__(self, run: Learner, slot: int) -> None:
         self.run, self.slot = run, slot
         self.model: Any = run.model
         self.streams = Streams()
         self.rounds = 0
         """Rollouts that are finished."""
-        self.log_interval = inspect.signature(class_of(self.model).learn).parameters["log_interval"].default
+        self.log_interval = run.log_interval
         self._leaving = ExitStack()
 
     def enter(self, release: Callable[[], None], **known: Any) -> None:
@@ -57,13 +62,15 @@ class Member:
         self._leaving.callback(release)
         self._leaving.enter_context(quick(model.env))
         self._leaving.enter_context(self.run.retimed())
+        if self.run.draws is not None:
+            self.streams.begin(self.run.draws)
         callback = CallbackList(self.run.callbacks(self.streams.seed))
-        steps, tag = self.run.steps_left, self.run.tb_log_name
-        total, self.callback = model._setup_learn(steps, callback, False, tag, False)
+        steps, tag, from_zero = self.run.steps_left, self.run.tb_log_name, self.run.from_zero
+        total, self.callback = model._setup_learn(steps, callback, from_zero, tag, False)
         self.total = total
         known |= {"self": model, "env": model.env, "callback": self.callback, "total_timesteps": total}
         known |= {"log_interval": self.log_interval, "tb_log_name": tag}
-        known |= {"reset_num_timesteps": False, "progress_bar": False}
+        known |= {"reset_num_timesteps": from_zero, "progress_bar": False}
         self.callback.on_training_start(known, globals())
 
     @property

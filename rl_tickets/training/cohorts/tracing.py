@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -22,10 +23,11 @@ Flat = Callable[..., Tensors]
 
 _COMPILED: dict[tuple[Any, ...], Flat] = {}
 """By graph and layout of the inputs: what is compiled serves every cohort of one shape in this process."""
+_COMPILES = ContextVar("_COMPILES", default=True)
 
 
 class Traced:
-    """A function as one graph, for inputs of these shapes and strides; compiled when it is first called.
+    """A function as one graph, for inputs of these shapes and strides; compiled when it is prepared, or first called.
 
     The compiler keeps a cache on disk, which makes compiling the same graph faster in later processes. Without a C++
     compiler, or with one that fails, the graph runs as it is.
@@ -37,7 +39,8 @@ class Traced:
 
     Raises:
         Exception: whatever torch raises about a function that cannot be traced.
-        OSError: when called, where the compiler's cache cannot be written.
+        Exception: when prepared, or first called, whatever the compiler raises about a graph that it mistakes.
+        OSError: then, too, where the compiler's cache cannot be written.
     """
 
     def __init__(self, function: Flat, standing: Any, *inputs: torch.Tensor) -> None:
@@ -55,11 +58,20 @@ class Traced:
 
     @torch.no_grad()
     def __call__(self, *inputs: torch.Tensor) -> Tensors:
+        return self.prepare(*inputs)(*self._standing, *inputs)
+
+    @torch.no_grad()
+    def prepare(self, *inputs: torch.Tensor) -> Flat:
+        """Compiles it now, if it is not yet, and runs it once on copies; the values of the inputs do not matter."""
+        if not _COMPILES.get():
+            return self._graph
         if self._compiled is None:
             if self._key not in _COMPILED:
-                _COMPILED[self._key] = self._compile(*self._standing, *inputs)
+                made = self._compile(*self._standing, *inputs)
+                made(*(tensor.clone() for tensor in self._standing), *inputs)
+                _COMPILED[self._key] = made
             self._compiled = _COMPILED[self._key]
-        return self._compiled(*self._standing, *inputs)
+        return self._compiled
 
     def _compile(self, *inputs: torch.Tensor) -> Flat:
         if compiler() is None:
@@ -79,6 +91,16 @@ class Traced:
             warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
             return self._graph
         return made
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Meanwhile graphs run as they are, which is slower and needs no time to begin."""
+    token = _COMPILES.set(False)
+    try:
+        yield
+    finally:
+        _COMPILES.reset(token)
 
 
 @contextmanager

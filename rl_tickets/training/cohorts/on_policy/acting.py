@@ -46,6 +46,10 @@ class Acting:
 
         self._act = Traced(act, (stack.weights, stack.fixed, torch.from_numpy(observations), self._noise))
 
+    def prepare(self) -> None:
+        """Compiles it before it is called."""
+        self._act.prepare()
+
     def draw(self, slot: int, generator: torch.Generator) -> None:
         """Draws the noise of one member's next actions."""
         for rows in self._rows:
@@ -74,7 +78,10 @@ class _Forward(nn.Module):
             latent_vf = policy.mlp_extractor.forward_critic(features[1])
         distribution = policy._get_action_dist_from_latent(latent_pi)
         actions = self._sampler.act(distribution, noise)
-        return actions, policy.value_net(latent_vf).flatten(), distribution.log_prob(actions)
+        log_probs = distribution.log_prob(actions)
+        # Of several dimensions: the distribution knows the flat ones.
+        shape = policy.action_space.shape or ()
+        return actions.reshape((-1, *shape)), policy.value_net(latent_vf).flatten(), log_probs
 
 
 def clipped(actions: Array, space: Any) -> Array:

@@ -36,7 +36,7 @@ class Collecting:
         self._starts = np.ones(self._now.shape[:2], dtype=bool)
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
-        self._acting = Acting(policy, blueprint.sampler, stack, self._now)
+        self.acting = Acting(policy, blueprint.sampler, stack, self._now)
 
     def release(self, member: Member) -> None:
         """Nothing of a member stays here, and its environment is its own again."""
@@ -62,7 +62,7 @@ class Collecting:
             if members:
                 members = self._step(members, step)
         if members:
-            _, values, _ = self._acting.act()
+            _, values, _ = self.acting.act()
             self._rollouts.compute_returns_and_advantage(values.numpy(), self._starts)
         for member in members:
             _end(member)
@@ -70,8 +70,8 @@ class Collecting:
 
     def _step(self, members: list[Member], step: int) -> list[Member]:
         for member in members:
-            self._acting.draw(member.slot, member.streams.torch)
-        actions, values, log_probs = self._acting.act()
+            self.acting.draw(member.slot, member.streams.torch)
+        actions, values, log_probs = self.acting.act()
         chosen = actions.numpy()
         self._rollouts.add(step, self._now, chosen, values.numpy(), log_probs.numpy())
         rewards, starts = self._rollouts.arrays["rewards"], self._rollouts.arrays["episode_starts"]

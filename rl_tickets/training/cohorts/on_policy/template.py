@@ -12,29 +12,36 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.validation import unvalidated
-from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.family import CannotJoin, told
 
 
 def template(policy: ActorCriticPolicy) -> ActorCriticPolicy:
-    """A copy of a policy to trace, so that nothing of the tracing stays in the original."""
+    """A copy of a policy to trace, so that nothing of the tracing stays in the original.
+
+    Raises:
+        CannotJoin: it holds something that cannot be copied.
+    """
     distribution = copy(policy.action_dist)
     # What it held of the last forward pass may be part of a graph, which cannot be copied.
     distribution.distribution = None  # type: ignore[assignment]
-    return deepcopy(policy, {id(policy.action_dist): distribution})
+    try:
+        return deepcopy(policy, {id(policy.action_dist): distribution})
+    except Exception as error:  # Whatever a user's own object does.
+        raise CannotJoin(f"its policy cannot be copied ({told(error)})") from error
 
 
 def stepped(model: Any) -> tuple[str, ...]:
     """Names of the parameters that get a gradient; torch's optimizers leave others alone.
 
     Raises:
-        CannotJoin: the policy remembers something from one forward pass to the next.
+        CannotJoin: the policy remembers something from one forward pass to the next, or cannot be copied.
     """
     policy = template(model.policy)
     observations, actions = (
         torch.as_tensor(np.zeros((1, *space.shape), space.dtype))
         for space in (model.observation_space, model.action_space)
     )
-    actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.float()
+    actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.flatten(1).float()
     policy.set_training_mode(True)
     before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     # Unvalidated: an agent that goes on from a diverged one has weights that are no numbers.

@@ -93,6 +93,10 @@ class Updating:
         self._index = torch.zeros(len(stack.counts), batch_size, dtype=torch.int64)
         self._stepping = Traced(self._step, self._inputs, self._index)
 
+    def prepare(self) -> None:
+        """Compiles it before it is called."""
+        self._stepping.prepare(self._index)
+
     def step(self, index: torch.Tensor) -> torch.Tensor:
         """One gradient step on rows `index` (members, batch) of the rollouts; the loss's terms (terms, members)."""
         return self._stepping(index)[0]
