@@ -10,7 +10,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import fresh_agent
-from rl_tickets.evaluation.returns import RandomPolicy, play
+from rl_tickets.evaluation.acting import RandomPolicy
+from rl_tickets.evaluation.returns import play
+from rl_tickets.evaluation.spaces import check_env
 from rl_tickets.lab.description import Description
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
@@ -43,6 +45,7 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
         if experiment.segment is None:
             segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
             experiment = replace(experiment, segment=segment)
+        check_env(model, experiment.make_env)
         _demand_seeded(experiment, model)
         experiment = experiment.on_grid()
         for plan in experiment.searches.values():
