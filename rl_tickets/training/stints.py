@@ -15,7 +15,6 @@ from rl_tickets.agents.holding import class_of, held_mask
 from rl_tickets.agents.segments import SeedDraws
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.draws import Draws
-from rl_tickets.training.learners import usual_log_interval
 from rl_tickets.training.requests import DivergenceWarning
 
 
@@ -77,8 +76,3 @@ class Stint:
         if not self.finite:
             told = f"agent {self.place}, a {class_of(self.model).__name__}, diverged and stopped learning at step "
             warnings.warn(f"{told}{self.model.num_timesteps}", DivergenceWarning, stacklevel=3)
-
-
-def stint(model: BaseAlgorithm, steps: int, draws: Draws | None) -> Stint:
-    """With the algorithm's own settings."""
-    return Stint(model, steps, draws, log_interval=usual_log_interval(model), tb_log_name=class_of(model).__name__)

@@ -59,11 +59,7 @@ def learn(
         ValueError: the same agent, environment or callback twice, agents without an environment, fewer than 1 step.
 
     Example:
-        >>> from stable_baselines3 import A2C
-        >>> agents = [A2C("MlpPolicy", "CartPole-v1", seed=seed, device="cpu") for seed in range(2)]
-        >>> _ = learn([], 10)
-        >>> callable(learn)
-        True
+        agents = rt.learn([make_model(seed) for seed in range(16)], total_timesteps=50_000)
     """
     models = _agents(models)
     if total_timesteps < 1:

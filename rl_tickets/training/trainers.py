@@ -102,6 +102,9 @@ def learn(run: Learner) -> None:
 class Cohorts:
     """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3, which is said once (a warning).
 
+    Which can is shown, not listed: once for each new shape, copies of an agent train on random observations both ways,
+    and what differs in weights, buffers, attributes or logs trains plainly. It takes a second, and touches nothing.
+
     Args:
         seeds: how many seeds of an experiment train together. It is part of the experiment: stacked arithmetic may
             differ in the last bit with the number of members.
