@@ -1,9 +1,12 @@
 """Find, test and keep lottery tickets in Stable-Baselines3 agents."""
 
+from rl_tickets.agents.computed import DenseLayerWarning as DenseLayerWarning
+from rl_tickets.agents.holding import Hold as Hold
 from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
 from rl_tickets.agents.holding import hold_of as hold_of
 from rl_tickets.agents.layers import WiringError as WiringError
+from rl_tickets.agents.loading import load as load
 from rl_tickets.agents.neurons import inputs as inputs
 from rl_tickets.agents.neurons import neurons as neurons
 from rl_tickets.agents.state import TrainingState as TrainingState
@@ -11,6 +14,7 @@ from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
 from rl_tickets.evaluation.returns import RandomPolicy as RandomPolicy
 from rl_tickets.evaluation.returns import evaluate as evaluate
+from rl_tickets.evaluation.spaces import check_env as check_env
 from rl_tickets.evaluation.statistics import Anchors as Anchors
 from rl_tickets.evaluation.statistics import Comparison as Comparison
 from rl_tickets.evaluation.statistics import Interval as Interval

@@ -21,7 +21,8 @@ def show(ticket: tyro.conf.Positional[Path], /) -> None:
         ticket: a ticket file.
     """
     found = Ticket.load(ticket)
-    table = Table(caption=f"density {found.density:.4g}, sparsity {1 - found.density:.4g}")
+    overall = "" if found.overall_density is None else f", density of all weights {found.overall_density:.4g}"
+    table = Table(caption=f"density {found.density:.4g}, sparsity {1 - found.density:.4g}{overall}")
     for column in ("layer", "shape", "kept", "of", "density"):
         table.add_column(column, justify="left" if column in ("layer", "shape") else "right", overflow="fold")
     for name, count in found.mask.layers.items():

@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.acting import RandomPolicy
 from rl_tickets.evaluation.returns import play
@@ -17,6 +16,7 @@ from rl_tickets.lab.description import Description
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
+from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.trainers import Plain
 
 SMALL = 100e6
@@ -41,7 +41,8 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
     """With what follows from the agent, and the description of it all; writes nothing."""
     with one_thread():
         model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
-        anatomy.optimizers(model)  # Without any there is nothing to hold, whatever else would be said.
+        # Tells at once what cannot be held or stays dense, whatever else would be said.
+        Mask.dense(model, experiment.prunable)
         if experiment.segment is None:
             segment = 5_000 if getattr(model, "replay_buffer", None) is not None else 50_000
             experiment = replace(experiment, segment=segment)

@@ -86,6 +86,7 @@ class Recorder:
             problem=trained.problem,
             collapsed=" ".join(ticket.provenance.get("collapsed", ())),
             ticket=path,
+            overall_density=ticket.overall_density,
         )
 
     def _keeps(self, seed: int, request: Training) -> bool:

@@ -68,6 +68,8 @@ class LevelRow:
     """Layers that would have lost their last weight, separated by spaces."""
     ticket: str
     """The ticket's file, relative to the results folder, or empty."""
+    overall_density: float | None = None
+    """Fraction kept of all the trained networks' parameters, those never pruned included; None in older folders."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", " ".join(self.problem.split()))
@@ -92,6 +94,7 @@ class LevelRow:
             problem=cells["problem"],
             collapsed=cells["collapsed"],
             ticket=cells["ticket"],
+            overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
         )
 
 
@@ -216,4 +219,10 @@ def _run(run: Run) -> dict[str, str]:
 def _cells(row: LevelRow | TimingRow) -> dict[str, str]:
     """The run's cells, and one for each other field; `float` makes NumPy's numbers plain."""
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)[1:]}
-    return _run(row.run) | {n: repr(float(v)) if isinstance(v, float) else str(v) for n, v in values.items()}
+    return _run(row.run) | {name: _cell(value) for name, value in values.items()}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
