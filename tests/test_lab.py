@@ -12,10 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
@@ -185,6 +189,8 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
     ),
     ("agent.optimizers.policy.optimizer.eps = 1e-05", lambda: _optimizer(eps=1e-4)),
     ("agent.policy_kwargs.ortho_init = None, now it is False", lambda: _policy(ortho_init=False)),
+    ("agent.wrappers = [{", lambda: replace(ALL, make_model=_wrapped)),
+    ("agent.wrappers = [{", lambda: replace(ALL, make_model=_normalized)),
     ("callback = 'Count', now it is None", lambda: replace(ALL, callback=None)),
     (
         "searches.imp.settings.criterion = 'lamp', now it is 'magnitude'",
@@ -197,6 +203,15 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
     ("searches.random_mask.control_of = 'imp', now it is None", lambda: _searches(random_mask=rt.IMP())),
     ("searches.early_bird = {", lambda: replace(ALL, searches={"imp": ALL.searches["imp"]})),
 ]
+
+
+def _wrapped(seed: int) -> Any:
+    env = VecNormalize(DummyVecEnv([lambda: Monitor(TimeLimit(gym.make("CartPole-v1"), 100))]))
+    return make_ppo(seed, env=env)
+
+
+def _normalized(seed: int) -> Any:
+    return make_ppo(seed, env=VecNormalize(DummyVecEnv([lambda: Monitor(gym.make("CartPole-v1"))]), norm_reward=False))
 
 
 def _agent(**changes: Any) -> Experiment:
@@ -460,6 +475,12 @@ def drawn(seed: int) -> Any:
 def test_agents_that_are_no_replicates_are_refused(make: Any, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=sentence):
         rt.run(replace(ALL, make_model=make), jobs=1, out=tmp_path)
+
+
+def test_an_evaluation_in_another_task_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    with counted(tmp_path / "steps"), pytest.raises(ValueError, match="observ"):
+        rt.run(replace(ALL, make_env=lambda: gym.make("Acrobot-v1")), jobs=1, out=tmp_path)
+    assert (tmp_path / "steps").stat().st_size == 0
 
 
 def test_agents_without_a_seed_of_their_own_follow_the_experiments(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def make_env() -> gym.Env[Any, Any]:
 
 
 def make_ppo(seed: int, **changes: Any) -> PPO:
-    env = VecNormalize(DummyVecEnv([lambda: Monitor(make_env())]))
+    env = changes.pop("env", None) or VecNormalize(DummyVecEnv([lambda: Monitor(make_env())]))
     settings = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [16]}, **changes}
     return PPO("MlpPolicy", env, seed=seed, device="cpu", **settings)
 

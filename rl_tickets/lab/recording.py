@@ -100,6 +100,7 @@ class Recorder:
             self.store.tensorboard(identity),
             step=run.model.num_timesteps,
             density=level.density,
+            overall_density=level.overall_density,
             mask_distance=level.mask_distance,
             eval_return=level.mean_return,
             masks={name: kept.numpy() for name, kept in trained.mask.items()},

@@ -21,6 +21,7 @@ def write_level(
     *,
     step: int,
     density: float,
+    overall_density: float | None = None,
     mask_distance: float,
     eval_return: float,
     masks: Mapping[str, NDArray[np.bool_]],
@@ -34,6 +35,8 @@ def write_level(
     """
     with _writer(folder, f".ticket-{step}") as writer:
         writer.add_scalar("ticket/density", density, step)
+        if overall_density is not None:
+            writer.add_scalar("ticket/overall_density", overall_density, step)
         writer.add_scalar("ticket/mask_distance", mask_distance, step)
         writer.add_scalar("ticket/eval_return", eval_return, step)
         for layer, mask in masks.items():
