@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny import PPO_EXPERIMENT, ROOT
+from tiny import PPO_EXPERIMENT, ROOT, contents, counted
 
 import rl_tickets as rt
 from rl_tickets.lab.commands import main
+from rl_tickets.report.tables import read_levels, read_series
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +95,64 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert done.stderr == f"error: {tmp_path / 'no[/]ne'}: no such file\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["show", "--help"], ["compare", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "--help"], ["compare", "--help"], ["evaluate", "--help"]])
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert not ended.value.code
     assert "python -m rl_tickets" in capsys.readouterr().out
+
+
+SCRIPT = """
+import rl_tickets as rt
+from tiny import PPO_EXPERIMENT
+from dataclasses import replace
+
+experiment = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5))
+
+if __name__ == "__main__":
+    raise SystemExit("evaluating runs no experiment")
+"""
+
+
+def test_evaluate_plays_the_final_policies_over_and_trains_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT)
+    before = contents(folder)
+    with counted(tmp_path / "steps"):
+        main(["evaluate", str(folder), "--episodes", "5", "--script", str(script), "--out", str(tmp_path / "over")])
+    assert (tmp_path / "steps").stat().st_size == 0
+    assert contents(folder) == before
+    assert str(tmp_path / "over" / "report.md") in capsys.readouterr().out
+    old, new = ({row.run: row for row in read_series(path, "returns")} for path in (folder, tmp_path / "over"))
+    assert old.keys() == new.keys()
+    for run, row in new.items():
+        assert len(row) == 5
+        assert row.columns["returns"][:3] == old[run].columns["returns"], "the same policies on the same seeds"
+    levels = {row.run: row.mean_return for row in read_levels(tmp_path / "over")}
+    assert levels == {run: np.mean(row.columns["returns"]) for run, row in new.items()}
+    described = json.loads((tmp_path / "over" / "experiment.json").read_text())
+    assert described["settings"]["episodes"] == 5
+    assert described["command"].startswith("python -m rl_tickets evaluate")
+
+
+def test_evaluate_says_what_it_lacks(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "mine.py"
+    flags = ["--episodes", "5", "--out", str(tmp_path / "over")]
+    asked = ["evaluate", str(folder), *flags, "--script", str(script)]
+    assert f"there is no {script} here" in complaint(asked, capsys)
+    assert "does not say which script made it; name it by --script" in complaint(asked[:-2], capsys)
+    script.write_text("answer = 42\n")
+    assert "holds no rt.Experiment at its top level" in complaint(asked, capsys)
+    script.write_text(SCRIPT)
+    assert "not a results folder" in complaint(["evaluate", str(tmp_path), *flags], capsys)
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    shutil.rmtree(bare / "weights")
+    sentence = complaint(["evaluate", str(bare), *flags, "--script", str(script)], capsys)
+    assert "kept no final weights of its dense runs" in sentence
+    other = SCRIPT.replace("densities=", "make_model=lambda seed: make_ppo(seed, gamma=0.5), densities=")
+    script.write_text(other.replace("import PPO", "import make_ppo, PPO"))
+    assert "was made with another agent" in complaint(asked, capsys)
