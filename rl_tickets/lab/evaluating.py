@@ -97,10 +97,11 @@ def experiment_of(folder: Path, script: Path | None = None) -> Experiment:
         raise ValueError(f"there is no {script} here, which made {folder}; say where it is by --script")
     with _beside(script):
         found = runpy.run_path(str(script), run_name="evaluated")
-    for value in found.values():
-        if isinstance(value, Experiment):
-            return value
-    raise ValueError(f"{script} holds no rt.Experiment at its top level; name the script that does by --script")
+    # A script may build its experiment on another's: as a rule the last one made is its own.
+    experiments = [value for value in found.values() if isinstance(value, Experiment)]
+    if not experiments:
+        raise ValueError(f"{script} holds no rt.Experiment at its top level; name the script that does by --script")
+    return experiments[-1]
 
 
 def _script_of(folder: Path) -> Path:
