@@ -158,9 +158,12 @@ def test_impossible_settings_are_refused() -> None:
         ({"every": 0}, "`every` must be at least 1"),
         ({"every": 5, "window": 0}, "`window` must be at least 1"),
         ({"every": 5, "threshold": 1.0}, "`threshold` is a fraction of chance"),
+        ({"every": 5, "scope": "galaxy"}, 'scope must be "global"'),
     ):
         with pytest.raises(ValueError, match=message):
             rt.EarlyBird(**settings)
+    with pytest.raises(TypeError, match=r"criterion must be a function .* not 'lamp'"):
+        rt.EarlyBird(every=5, criterion="lamp")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs the density"):
         rt.EarlyBirdCallback(rt.EarlyBird(every=5))
     with pytest.raises(ValueError, match="needs the density"):

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
-from rl_tickets.tickets.criteria import Criterion, lamp
+from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
-from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 from rl_tickets.training.during import During, Observer
 
@@ -65,6 +65,10 @@ class EarlyBird(During):
             raise ValueError(f"`window` must be at least 1 mask, got {self.window}")
         if not 0 < self.threshold < 1:
             raise ValueError(f"`threshold` is a fraction of chance in (0, 1), got {self.threshold}")
+        if self.criterion is not None:
+            demand_criterion(self.criterion)
+        if self.scope is not None:
+            demand_scope(self.scope)
 
     def completed(
         self, *, density: float | None, after: int = 0, criterion: Criterion = lamp, scope: Scope = "global"
