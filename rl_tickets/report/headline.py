@@ -1,65 +1,95 @@
-"""The verdict of an experiment in one sentence."""
+"""What an experiment found, in two sentences: contrasts first, then the verdicts against dense."""
 
+from collections.abc import Sequence
+
+from .contrasts import Beside
+from .judging import LevelSummary
 from .summary import SearchSummary, Summary
-from .wording import counted, listed, number, plain, sparsity
+from .wording import between, counted, listed, number, p_value, percent, plain, ranged
+
+LEVEL = 0.05
 
 
 def headline(summary: Summary) -> str:
     """What was found, said no more strongly than the seeds allow."""
-    dense, searches = summary.dense, summary.searches
+    dense, first = summary.dense, summary.first
     if summary.problem:
         return f"No verdict: {summary.problem}{_returns(summary)}."
-    if not searches:
-        seeds = counted(len(dense.scores), "seed")
-        return f"Only dense agents were trained: they return {number(dense.returned)} over {seeds}."
-    first = next((search for search in searches if search.described.control_of is None), searches[0])
-    others = [search for search in searches if search is not first]
-    tested = [level.comparison for level in first.levels if level.comparison is not None]
-    if not tested or not tested[0].enough:
-        return _too_few(summary, first)
-    level = first.sparsest_level
-    if level is None or level.comparison is None:
-        densest = plain(first.levels[0].density)
-        begin = f"{_spoken(first)} matches dense at no tested density, not even {densest},"
-        paired = tested[0].seeds
-    else:
-        begin = f"{_spoken(first)} matches dense down to density {plain(level.density)} "
-        last = ", the sparsest tested" if level is first.levels[-1] else ""
-        begin += f"({sparsity(level.density)} sparse{last})"
-        paired = level.comparison.seeds
-    return f"{begin} over {counted(paired, 'seed')}{_beside(first, others)}."
-
-
-def _too_few(summary: Summary, search: SearchSummary) -> str:
-    level = search.levels[-1]
-    paired = level.comparison.seeds if level.comparison else 0
-    return (
-        f"Too few seeds for a verdict ({paired} paired with dense): "
-        f"at density {plain(level.density)}, the sparsest tested, {_spoken(search)} returns "
-        f"{number(level.returned)} and dense {number(summary.dense.returned)}."
-    )
-
-
-def _beside(first: SearchSummary, others: list[SearchSummary]) -> str:
-    """What the other searches and the controls reach, each against the first."""
-    parts = []
-    for other in others:
-        comparison = other.levels[0].comparison
-        if comparison is None or not comparison.enough:
-            parts.append(f"{other.name} has too few seeds")
-        elif other.sparsest is None:
-            parts.append(f"{other.name} {'neither' if first.sparsest is None else 'at no tested density'}")
-        else:
-            parts.append(f"{other.name} {_how(first.sparsest, other.sparsest)} {plain(other.sparsest)}")
-    return f"; {listed(parts)}" if parts else ""
-
-
-def _how(first: float | None, other: float) -> str:
     if first is None:
-        return "down to"
-    if abs(first - other) < 0.02 * first:
-        return "also down to"
-    return "only down to" if other > first else "even down to"
+        return f"Only dense agents were trained: they return {number(dense.returned)} over {_seeds(dense)}."
+    against = _against_dense(summary, first)
+    own = [each for each in summary.contrasts if each.search == first.name]
+    shown = [each for each in own if each.control] or own
+    if not shown:
+        return f"{_spoken(first)} {against}."
+    return f"{_contrasted(first, shown)}. Against dense it {against}."
+
+
+def _contrasted(first: SearchSummary, beside: Sequence[Beside]) -> str:
+    """The search less what stands beside it: what is shown, what is not, and of what there are too few seeds."""
+    found = [each for each in beside if each.mean.enough]
+    few = [
+        f"{each.other} ({between(each.mean.difference, each.mean.interval)})" for each in beside if not each.mean.enough
+    ]
+    if not found:
+        seeds = ranged(sorted(each.mean.seeds for each in beside))
+        return f"Too few seeds ({seeds}) to set {_spoken(first)} apart from {listed(few)}"
+    shown = [each for each in found if each.p < LEVEL]
+    parts = []
+    for more, word in ((True, "more"), (False, "less")):
+        group = [each for each in shown if (each.mean.difference > 0) == more]
+        if group:
+            parts.append(f"returns {listed([_difference(each, word) for each in group])}")
+    rest = [each for each in found if each.p >= LEVEL]
+    if rest:
+        named = [
+            f"{each.other} ({between(each.mean.difference, each.mean.interval)}, {p_value(each.p)})" for each in rest
+        ]
+        parts.append(f"is not shown to differ from {listed(named)}")
+    densities = ranged(sorted(len(each.levels) for each in found))
+    how = f"mean over {densities} densities, " if densities != "1" else ""
+    seeds = ranged(sorted(each.mean.seeds for each in found))
+    adjusted = ", p adjusted for all" if len(found) > 1 else ""
+    wanting = f"; too few seeds to set it apart from {listed(few)}" if few else ""
+    return f"{_spoken(first)} {listed(parts)} (normalised return, {how}{seeds} seeds paired{adjusted}){wanting}"
+
+
+def _difference(each: Beside, word: str) -> str:
+    sign = 1 if each.mean.difference > 0 else -1
+    ends = sorted((sign * each.mean.interval.low, sign * each.mean.interval.high))
+    span = f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+    return f"{abs(each.mean.difference):.2f} {span} {word} than {each.other} ({p_value(each.p)})"
+
+
+def _against_dense(summary: Summary, first: SearchSummary) -> str:
+    """At which densities it matches, or what is wanting."""
+    where = [level.density for level in first.matching]
+    asked = [level for level in first.levels if level.comparison is not None]
+    if not asked:
+        return "was not compared"
+    if where:
+        at = (
+            "every tested density, "
+            if len(where) == len(asked) > 1
+            else f"{'density' if len(where) == 1 else 'densities'} "
+        )
+        runs = f"{_seeds(asked[0])} against {counted(len(summary.dense.scores), 'dense run')}"
+        return f"matches at {at}{listed([plain(density) for density in where])} ({runs})"
+    typical = [plain(level.density) for level in asked if level.comparison and level.comparison.typical]
+    said = f"is typical at {_at(typical)} and " if typical else ""
+    few = [level.comparison.shortage for level in asked if level.comparison and not level.comparison.enough]
+    if few:
+        return f"{said}has too few seeds for a match ({few[0]})"
+    power = summary.power.matches if summary.power else 0.0
+    return f"{said}matches at no tested density, as would an agent exactly as good in {percent(1 - power)} of trials"
+
+
+def _at(densities: list[str]) -> str:
+    return f"{'density' if len(densities) == 1 else 'densities'} {listed(densities)}"
+
+
+def _seeds(level: LevelSummary) -> str:
+    return counted(len(level.scores), "seed")
 
 
 def _returns(summary: Summary) -> str:

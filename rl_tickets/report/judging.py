@@ -6,10 +6,13 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rl_tickets.evaluation.statistics import Anchors, Comparison, Interval, compare, interval, iqm
+from rl_tickets.evaluation.statistics import Anchors, Interval, interval, iqm
+from rl_tickets.evaluation.verdicts import Comparison, compare
 
 from .rows import LevelRow
 from .searches import DENSE
+
+TOO_FEW = "too few seeds"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +33,10 @@ class LevelSummary:
     """The IQM where a random policy is 0 and dense is 1; None where dense is no better than random."""
     normalised_scores: Mapping[int, float]
     normalised_interval: Interval | None
+    failed: int | None
+    """Runs that score below the level of failure; None where nothing is normalised."""
     comparison: Comparison | None
-    """With dense, normalised and paired over the seeds both have; None for dense or without such seeds."""
-    matches: bool
-    """Whether this level and every denser one of its search match dense (the fixed sequence)."""
+    """With all dense runs there are, normalised, all densities of the search together; None for dense itself."""
     diverged: int
     """Runs in which a weight became NaN or infinite."""
     unscored: int
@@ -44,21 +47,28 @@ class LevelSummary:
     """What training raised once weights were no longer finite -> runs."""
 
     @property
-    def verdict(self) -> str:
-        """The cell of a table: yes, no, too few seeds, or a dash where nothing was compared."""
+    def matches(self) -> bool | None:
+        """Whether it is shown to match dense; None where nothing was compared or there are too few seeds."""
+        return self.comparison.matches if self.comparison else None
+
+    @property
+    def verdicts(self) -> tuple[str, str, str]:
+        """Cells of a table, typical, reliable and matches: yes, no, too few seeds, a dash where none was asked."""
         if self.comparison is None:
-            return "–"
-        if not self.comparison.enough:
-            return "too few seeds"
-        return "yes" if self.matches else "no"
+            return ("–", "–", "–")
+        found = self.comparison
+        return _cell(found.typical), _cell(found.reliable), _cell(found.matches)
 
 
 class Judge:
     """Scores levels against the dense runs of their experiment."""
 
-    def __init__(self, random_return: float | None, dense_rows: Sequence[LevelRow], margin: float) -> None:
+    def __init__(
+        self, random_return: float | None, dense_rows: Sequence[LevelRow], margin: float, failed_below: float
+    ) -> None:
         self.random_return = random_return
         self.margin = margin
+        self.failed_below = failed_below
         self.dense = self._scores(dense_rows)
         best = _iqm(self.dense)
         self.problem = ""
@@ -67,23 +77,25 @@ class Judge:
         elif not best > random_return:
             self.problem = "the dense agents are no better than a random policy"
         self.anchors = None if self.problem or random_return is None else Anchors(random_return, best)
+        self.dense_scores = list(self._normalised(self.dense).values())
 
     def level(self, rows: Sequence[LevelRow]) -> LevelSummary:
-        """One search at one level; `matches` is still open."""
+        """One search at one level, compared by itself."""
         scores = self._scores(rows)
         normal = self._normalised(scores)
+        span = _interval(scores)
         return LevelSummary(
             search=rows[0].run.label,
             level=rows[0].run.level,
             density=statistics.mean(row.density for row in rows),
             scores=scores,
             returned=_iqm(scores),
-            returned_interval=_interval(scores),
+            returned_interval=span,
             normalised=_iqm(normal) if self.anchors else None,
             normalised_scores=normal,
-            normalised_interval=_interval(normal) if self.anchors else None,
+            normalised_interval=self._scaled(span),
+            failed=sum(score < self.failed_below for score in normal.values()) if self.anchors else None,
             comparison=self._against_dense(normal) if rows[0].run.search != DENSE else None,
-            matches=False,
             diverged=sum(row.diverged for row in rows),
             unscored=sum(not math.isfinite(row.mean_return) for row in rows),
             collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
@@ -103,12 +115,21 @@ class Judge:
         values = self.anchors.normalise(list(scores.values()))
         return {seed: float(value) for seed, value in zip(scores, values, strict=True)}
 
-    def _against_dense(self, sparse: Mapping[int, float]) -> Comparison | None:
-        dense = self._normalised(self.dense)
-        shared = sorted(sparse.keys() & dense.keys())
-        if not shared:
+    def _scaled(self, span: Interval | None) -> Interval | None:
+        """An interval in units of the return, normalised: a scale moves both ends."""
+        if self.anchors is None or span is None:
             return None
-        return compare([sparse[seed] for seed in shared], [dense[seed] for seed in shared], self.margin)
+        low, high = (float(end) for end in self.anchors.normalise([span.low, span.high]))
+        return Interval(low, high)
+
+    def _against_dense(self, sparse: Mapping[int, float]) -> Comparison | None:
+        if not sparse:
+            return None
+        return compare(list(sparse.values()), self.dense_scores, self.margin, failed_below=self.failed_below)
+
+
+def _cell(verdict: bool | None) -> str:
+    return TOO_FEW if verdict is None else "yes" if verdict else "no"
 
 
 def _iqm(scores: Mapping[int, float]) -> float:

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
 
@@ -92,10 +93,16 @@ def title(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
 
 
-def legend(figure: Figure, axes: Axes, heading: str = "") -> None:
-    """All labelled lines of `axes`, beside the data and never over it."""
+def legend(figure: Figure, axes: Axes, heading: str = "", extra: Sequence[tuple[str, Look]] = ()) -> None:
+    """All labelled lines of `axes`, and `extra` ones that no panel has alone, beside the data and never over it."""
+    handles, labels = axes.get_legend_handles_labels()
+    for name, look in extra:
+        line = Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linewidth=1.8)
+        line.set_linestyle(look.line)  # type: ignore[arg-type]
+        handles, labels = [*handles, line], [*labels, name]
     figure.legend(
-        *axes.get_legend_handles_labels(),
+        handles,
+        labels,
         loc="outside right upper",
         frameon=False,
         fontsize=9,
@@ -104,6 +111,12 @@ def legend(figure: Figure, axes: Axes, heading: str = "") -> None:
         title_fontproperties={"size": 9, "weight": "bold"},
         alignment="left",
     )
+
+
+def thin(axes: Axes, most: int) -> None:
+    """So many labels at most on an axis of densities, for a narrow panel."""
+    places = sorted((float(place) for place in axes.xaxis.get_majorticklocs()), reverse=True)
+    axes.xaxis.set_major_locator(FixedLocator(spread(places, most) if len(places) > most else places))
 
 
 def density_axis(axes: Axes, densities: Iterable[float], *, vertical: bool = False) -> None:

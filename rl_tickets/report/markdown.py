@@ -1,12 +1,28 @@
 """report.md: the verdict, the numbers behind it, the plots, and the command that made them."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
-from .headline import headline
-from .judging import LevelSummary
+from rl_tickets.evaluation.failures import EXCESS
+
+from .contrasts import AtDensity, Beside
+from .explaining import AT_EACH, CONTRASTS, levels, power
+from .headline import LEVEL, headline
+from .judging import TOO_FEW, LevelSummary
 from .summary import Summary
-from .wording import counted, listed, number, plain, ratio, shortened, signed, spanned, sparsity
+from .wording import (
+    between,
+    counted,
+    listed,
+    p_value,
+    plain,
+    ratio,
+    shortened,
+    signed,
+    spanned,
+    sparsity,
+)
 
 LONGEST_PROBLEM = 160
 """Characters of an error: what follows are often the numbers of one run, which tell nothing and differ everywhere."""
@@ -20,14 +36,23 @@ COLUMNS = (
     "normalised [95 %]",
     "difference",
     "lower bound",
-    "P(improvement)",
+    "typical",
+    "failed",
+    "more than dense, at most",
+    "reliable",
     "matches dense",
 )
+BESIDE = ("search", "less", "densities", "seeds", "difference [95 %]", "p", "p, Holm")
 
 
 def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
-    parts = [f"# {summary.name}", f"**{headline(summary)}**", _table(summary), _legend(summary)]
+    parts = [f"# {summary.name}", f"**{headline(summary)}**"]
+    found = summary.contrasts
+    parts += [_contrasts(found), CONTRASTS] if found else []
+    parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
+    parts += [_table(COLUMNS, [cells(level) for level in summary.levels]), levels(summary)]
+    parts += [power(summary)] if summary.power else []
     described = [
         f"- `{search.name}`: {search.described.settings}" for search in summary.searches if search.described.settings
     ]
@@ -44,7 +69,14 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
 
 def cells(level: LevelSummary) -> tuple[str, ...]:
     """One level as a row of text under COLUMNS."""
-    comparison = level.comparison
+    found = level.comparison
+    typical, reliable, matches = level.verdicts
+    if found and typical == "no" and found.lower > -found.margin:
+        typical = f"no ({p_value(found.p_typical)})"
+    if found and reliable == "no" and found.upper < EXCESS:
+        reliable = f"no ({p_value(found.p_reliable)})"
+    if found and matches == "no" and typical == reliable == "yes":
+        matches = f"no ({p_value(found.p)})"
     return (
         level.search,
         plain(level.density),
@@ -52,10 +84,13 @@ def cells(level: LevelSummary) -> tuple[str, ...]:
         str(len(level.scores)),
         spanned(level.returned, level.returned_interval),
         _normalised(level),
-        signed(comparison.difference if comparison else None),
-        signed(comparison.lower if comparison and comparison.enough else None),
-        ratio(comparison.probability_of_improvement if comparison else None),
-        level.verdict,
+        signed(found.difference if found else None),
+        signed(found.lower if found and math.isfinite(found.lower) else None),
+        typical,
+        "–" if level.failed is None else f"{level.failed} of {len(level.scores)}",
+        f"{100 * found.upper:+.1f}" if found else "–",
+        reliable,
+        matches,
     )
 
 
@@ -88,26 +123,35 @@ def _problems(summary: Summary) -> list[str]:
     return [f"Training ended with `{problem}` in {listed(where)}." for problem, where in said.items()]
 
 
-def _table(summary: Summary) -> str:
-    lines = [COLUMNS, tuple("---" if index == 0 else "---:" for index in range(len(COLUMNS)))]
-    lines += [cells(level) for level in summary.levels]
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, tuple("---" if index == 0 else "---:" for index in range(len(heads))), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _legend(summary: Summary) -> str:
-    scores = "the mean return of its final policy"
-    if summary.episodes:
-        scores += f" over {counted(summary.episodes, 'evaluation episode')}"
-    text = f"The score of a run is {scores}; IQM is the interquartile mean over training seeds."
-    if summary.problem:
-        return f"{text} Nothing is normalised or judged: {summary.problem}."
-    return (
-        f"{text} Normalised: 0 is a random policy ({number(summary.random_return or 0.0)}), 1 is dense "
-        f"({number(summary.dense.returned)}). Difference is normalised return less that of dense, paired by "
-        f"seed, mean over seeds. A density matches where the one-sided 95 % lower bound of the difference is "
-        f"above −{summary.margin:g}; densities are tested from dense downwards, and the testing stops at the "
-        f"first that fails."
-    )
+def _contrasts(found: Sequence[Beside]) -> str:
+    """Averages over all densities, a row for each that stands beside a search."""
+    rows = []
+    for each in found:
+        p = [p_value(value).removeprefix("p ").removeprefix("= ") for value in (each.mean.p, each.p)]
+        shown = p if each.mean.enough else ["–", TOO_FEW]
+        densities, seeds = str(len(each.levels)), str(each.mean.seeds)
+        rows.append(
+            (each.search, each.other, densities, seeds, between(each.mean.difference, each.mean.interval), *shown)
+        )
+    return _table(BESIDE, rows)
+
+
+def _at_each(found: Sequence[Beside]) -> str:
+    """A row for each density, a column for each pair of searches."""
+    heads = ("density", *(f"{each.search} − {each.other}" for each in found))
+    columns = [{plain(at.density): _at(at) for at in each.levels} for each in found]
+    densities = sorted({density for column in columns for density in column}, key=float, reverse=True)
+    return _table(heads, [(density, *(column.get(density, "–") for column in columns)) for density in densities])
+
+
+def _at(at: AtDensity) -> str:
+    text = between(at.contrast.difference, at.contrast.interval)
+    return f"**{text}**" if at.contrast.enough and at.p < LEVEL else text
 
 
 def _normalised(level: LevelSummary) -> str:

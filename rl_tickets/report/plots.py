@@ -10,90 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from . import looks
 from .curves import learning_curves
-from .judging import LevelSummary
-from .looks import DENSE_LOOK, GRID, INK, MUTED, Look, save
+from .facets import return_against_density
+from .looks import GRID, INK, MUTED, save
 from .rows import LayerRow, Series
-from .summary import SearchSummary, Summary
 from .wording import counted, plain
 
 __all__ = ["distance_matrix", "layer_densities", "learning_curves", "return_against_density", "save"]
 STEPS = ("step", "other_step")
-
-
-def return_against_density(summary: Summary) -> Figure | None:
-    """IQM return over density, a line per search with its interval; a ring marks the sparsest match.
-
-    None where dense is all there is.
-    """
-    if not summary.searches:
-        return None
-    figure = looks.sheet(9.2, 4.6)
-    axes = figure.subplots()
-    looks.quiet(axes)
-    dense = summary.dense
-    axes.axhline(dense.returned, color=DENSE_LOOK.colour, linewidth=1.4, label="dense", zorder=2)
-    if dense.returned_interval is not None:
-        span = dense.returned_interval
-        axes.axhspan(span.low, span.high, color=DENSE_LOOK.colour, alpha=0.09, linewidth=0, zorder=1)
-    if summary.random_return is not None:
-        axes.axhline(summary.random_return, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="random policy")
-    names = [search.name for search in summary.searches]
-    marked = False
-    drawn = looks.by_place(summary.colours)
-    for search in summary.searches:
-        look = drawn[search.name]
-        _search_line(axes, dense, search, look, 5 - names.index(search.name) / len(names))
-        level = search.sparsest_level
-        if level is not None:
-            axes.plot([level.density], [level.returned], "o", mfc="none", mec=look.colour, ms=15, mew=1.8, zorder=6)
-            marked = True
-    if marked:
-        axes.plot([], [], "o", mfc="none", mec=MUTED, ms=11, mew=1.6, label="sparsest match")
-    looks.density_axis(axes, _longest(summary))
-    axes.set_xlabel("density: fraction of prunable weights kept", color=INK)
-    axes.set_ylabel("return" + _footing(len(dense.scores)), color=INK)
-    axes.margins(y=0.08)
-    looks.title(figure, f"{summary.name}: return against density")
-    looks.legend(figure, axes)
-    return figure
-
-
-def _search_line(axes: Axes, dense: LevelSummary, search: SearchSummary, look: Look, above: float) -> None:
-    """One search; where lines cover each other, the one that is higher `above` the paper wins."""
-    levels = [level for level in (dense, *search.levels) if math.isfinite(level.returned)]
-    where = [level.density for level in levels]
-    values = [level.returned for level in levels]
-    spans = [level.returned_interval for level in levels]
-    low = [value if span is None else span.low for value, span in zip(values, spans, strict=True)]
-    high = [value if span is None else span.high for value, span in zip(values, spans, strict=True)]
-    own = slice(1, None)  # the dense point belongs to dense: lines start there, bands and markers do not
-    axes.fill_between(where[own], low[own], high[own], color=look.colour, alpha=0.13, linewidth=0, zorder=2)
-    axes.plot(
-        where,
-        values,
-        color=look.colour,
-        linestyle=look.line,
-        linewidth=1.9,
-        marker=look.marker,
-        markersize=6,
-        markeredgecolor="white",
-        markeredgewidth=0.8,
-        markevery=own,
-        label=search.name,
-        zorder=above,
-    )
-
-
-def _longest(summary: Summary) -> list[float]:
-    """What the axis is labelled with: the densities of the longest search, and the sparsest of all."""
-    searches = summary.searches
-    longest = max(searches, key=lambda search: len(search.levels), default=None)
-    densities = [level.density for level in longest.levels] if longest else [0.1]
-    return [*densities, min((level.density for search in searches for level in search.levels), default=0.1)]
-
-
-def _footing(seeds: int) -> str:
-    return f" (IQM of {seeds} seeds, 95 % interval)" if seeds > 1 else " (one seed)"
 
 
 def layer_densities(rows: Sequence[LayerRow], names: Sequence[str]) -> Figure | None:

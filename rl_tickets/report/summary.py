@@ -9,11 +9,11 @@ from typing import Self
 
 from rich.console import Console
 
-from rl_tickets.evaluation.statistics import (
-    Comparison,
-    sparsest_matching,
-)
+from rl_tickets.evaluation.failures import FAILED_BELOW
+from rl_tickets.evaluation.power import Power, power, seeds_needed
+from rl_tickets.evaluation.verdicts import together
 
+from .contrasts import Beside, contrasts
 from .judging import Judge, LevelSummary
 from .results import Results
 from .rows import LevelRow
@@ -31,13 +31,11 @@ class SearchSummary:
     """Its label: `search`, or `search:variant`."""
     described: Described
     levels: tuple[LevelSummary, ...]
-    sparsest: float | None
-    """The sparsest density that matches dense, None where none does or too few seeds were trained."""
 
     @property
-    def sparsest_level(self) -> LevelSummary | None:
-        """The level at the sparsest matching density."""
-        return next((level for level in reversed(self.levels) if level.matches), None)
+    def matching(self) -> tuple[LevelSummary, ...]:
+        """The levels that match dense, all tested together (Holm)."""
+        return tuple(level for level in self.levels if level.matches)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -60,6 +58,14 @@ class Summary:
     """All searches of the experiment, then their controls: the order in which plots give out colours."""
     savings: tuple[Savings, ...]
     """Of every search that ended a dense run of its own early."""
+    contrasts: tuple[Beside, ...]
+    """Searches less their controls, then the first search less the others, paired by seed: the headline."""
+    failed_below: float
+    """The normalised score below which a run has failed."""
+    power: Power | None
+    """Of the seeds and dense runs at hand, over the densities of the first search; None where nothing is judged."""
+    seeds_needed: int | None
+    """With which, and five dense runs for each, that power to match reaches 80 %; None where no number does."""
     problem: str
     """Why no verdict is possible, or empty."""
 
@@ -75,7 +81,8 @@ class Summary:
         margin = float(settings.get("margin", MARGIN))
         random_return = _number(settings.get("random_return"))
         dense_rows = [row for row in results.levels if row.run.label == DENSE and row.run.level == 0]
-        judge = Judge(random_return, dense_rows, margin)
+        below = _number(settings.get("failed_below"))
+        judge = Judge(random_return, dense_rows, margin, FAILED_BELOW if below is None else below)
         order = results.searches
         searches = [_search(name, described, results.levels, judge) for name, described in order.described.items()]
         searches = [search for search in searches if search.levels]
@@ -91,6 +98,10 @@ class Summary:
             searches=tuple(searches),
             colours=tuple(order.first_controls_last),
             savings=Savings.all(results.levels, order, judge.anchors),
+            contrasts=contrasts({search.name: search.described for search in searches}, _scores(searches)),
+            failed_below=judge.failed_below,
+            power=_power(judge, searches),
+            seeds_needed=_needed(judge, searches),
             problem=judge.problem,
         )
 
@@ -111,6 +122,13 @@ class Summary:
         return console
 
     @property
+    def first(self) -> SearchSummary | None:
+        """The first search that is no control, about which the headline is; None where dense is all there is."""
+        return next(
+            (each for each in self.searches if each.described.control_of is None), next(iter(self.searches), None)
+        )
+
+    @property
     def levels(self) -> list[LevelSummary]:
         """Every level in the order of the tables: dense, then each search from dense to sparse."""
         return [self.dense, *(level for search in self.searches for level in search.levels)]
@@ -123,17 +141,39 @@ def _search(name: str, described: Described, rows: Sequence[LevelRow], judge: Ju
         if row.run.label == name and row.run.level > 0:
             grouped.setdefault(row.run.level, []).append(row)
     levels = sorted((judge.level(group) for group in grouped.values()), key=lambda level: -level.density)
-    compared: dict[float, Comparison] = {}
-    for level in levels:
-        if level.comparison is None:
-            break  # what no seed shares with dense cannot be tested, nor anything after it
-        if level.density not in compared or compared[level.density].matches:
-            compared[level.density] = level.comparison  # pruning may stall: of equal densities the worse counts
-    sparsest = sparsest_matching(list(compared), list(compared.values()))
-    judged = [
-        dataclasses.replace(level, matches=sparsest is not None and level.density >= sparsest) for level in levels
-    ]
-    return SearchSummary(name, described, tuple(judged), sparsest)
+    judged = iter(together([level.comparison for level in levels if level.comparison is not None]))
+    levels = [dataclasses.replace(level, comparison=next(judged)) if level.comparison else level for level in levels]
+    return SearchSummary(name, described, tuple(levels))
+
+
+def _power(judge: Judge, searches: Sequence[SearchSummary]) -> Power | None:
+    if judge.problem or not searches:
+        return None
+    return power(
+        judge.dense_scores,
+        seeds=max(len(level.scores) for search in searches for level in search.levels),
+        dense_seeds=len(judge.dense_scores),
+        margin=judge.margin,
+        failed_below=judge.failed_below,
+        densities=_densities(searches),
+    )
+
+
+def _needed(judge: Judge, searches: Sequence[SearchSummary]) -> int | None:
+    if judge.problem or not searches:
+        return None
+    return seeds_needed(
+        judge.dense_scores, margin=judge.margin, failed_below=judge.failed_below, densities=_densities(searches)
+    )
+
+
+def _densities(searches: Sequence[SearchSummary]) -> int:
+    """Of the first search: the headline is about it."""
+    return len(next((search for search in searches if search.described.control_of is None), searches[0]).levels)
+
+
+def _scores(searches: Sequence[SearchSummary]) -> dict[str, list[LevelSummary]]:
+    return {search.name: list(search.levels) for search in searches}
 
 
 def _number(value: object) -> float | None:

@@ -5,12 +5,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .headline import headline
+from .judging import TOO_FEW
 from .markdown import cells
 from .summary import Summary
 
-HEADS = ("search", "density", "seeds", "return [95 %]", "lower", "matches")
-PLACES = (0, 1, 3, 4, 7, 9)
-STYLES = {"yes": "green", "no": "red", "too few seeds": "yellow"}
+HEADS = ("search", "density", "return [95 %]", "failed", "typical", "reliable", "matches")
+STYLES = {"yes": "green", "no": "red", "few": "yellow"}
 
 
 def terminal_table(summary: Summary) -> Table:
@@ -18,7 +18,8 @@ def terminal_table(summary: Summary) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
+        show_edge=False,
         title=Text(summary.name, style="bold"),
         caption=Text(headline(summary)),
         title_justify="left",
@@ -29,8 +30,8 @@ def terminal_table(summary: Summary) -> Table:
     for search in ([summary.dense], *(search.levels for search in summary.searches)):
         for level in search:
             row = cells(level)
-            verdict = level.verdict
-            shown = [Text(row[place]) for place in PLACES]
-            shown[-1] = Text(verdict, style=STYLES.get(verdict, ""))
-            table.add_row(*shown, end_section=level is search[-1])
+            failed = str(len(level.scores)) if level.failed is None else f"{level.failed}/{len(level.scores)}"
+            verdicts = ["few" if verdict == TOO_FEW else verdict for verdict in level.verdicts]
+            shown = (row[0], row[1], row[4], failed, *verdicts)
+            table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in shown), end_section=level is search[-1])
     return table

@@ -68,3 +68,36 @@ def shortened(text: str, most: int) -> str:
 def counted(count: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def p_value(value: float) -> str:
+    """A p value with its sign of relation: p < 0.001, p = 0.03.
+
+    >>> p_value(0.0312), p_value(1e-9), p_value(0.4)
+    ('p = 0.031', 'p < 0.001', 'p = 0.40')
+    """
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share of runs or trials: 5 %.
+
+    >>> percent(0.05)
+    '5 %'
+    """
+    return f"{100 * share:.0f} %"
+
+
+def between(value: float, span: Span) -> str:
+    """A difference of normalised scores with its interval, fine enough to show on which side of 0 it ends.
+
+    Without ends where one seed leaves no spread.
+    """
+    if not math.isfinite(span.low):
+        return signed(value)
+    return f"{signed(value)} [{signed(span.low)}, {signed(span.high)}]"
+
+
+def ranged(counts: list[int]) -> str:
+    """How many, where it may differ: 13, or 3 to 13."""
+    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
