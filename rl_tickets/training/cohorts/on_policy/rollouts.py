@@ -25,7 +25,7 @@ class Rollouts:
             field: np.zeros((members, *getattr(buffer, field).shape), getattr(buffer, field).dtype) for field in FIELDS
         }
         self.steps, self.environments = buffer.buffer_size, buffer.n_envs
-        self._discounts = np.ones((2, members, 1), np.float32)
+        self._discounts = np.ones((2, members, 1))
 
     def lend(self, slot: int, buffer: RolloutBuffer) -> None:
         """Lets a member's buffer show what is written here."""
@@ -36,7 +36,7 @@ class Rollouts:
         """Lets it show them again, whatever a callback has put in their place; its discounts are those of now."""
         for field, array in self.arrays.items():
             setattr(buffer, field, array[slot])
-        self._discounts[:, slot, 0] = buffer.gamma, buffer.gae_lambda
+        self._discounts[:, slot, 0] = buffer.gamma, buffer.gamma * buffer.gae_lambda
 
     def adopt(self, slot: int, buffer: RolloutBuffer) -> None:
         """Takes over what a callback has put in the place of a finished rollout's arrays."""
@@ -62,12 +62,13 @@ class Rollouts:
     def compute_returns_and_advantage(self, last_values: Array, dones: Array) -> None:
         """As `RolloutBuffer.compute_returns_and_advantage`, for all members at once; both (members, environments)."""
         rewards, values, starts = (self.arrays[field] for field in ("rewards", "values", "episode_starts"))
-        advantages, (gamma, gae_lambda) = self.arrays["advantages"], self._discounts
+        advantages = self.arrays["advantages"]
+        gamma, decay = self._discounts.astype(last_values.dtype)
         going_on, next_values = 1.0 - dones.astype(np.float32), last_values
         last = np.zeros_like(last_values)
         for step in reversed(range(self.steps)):
             delta = rewards[:, step] + gamma * next_values * going_on - values[:, step]
-            last = delta + gamma * gae_lambda * going_on * last
+            last = delta + decay * going_on * last
             advantages[:, step] = last
             going_on, next_values = 1.0 - starts[:, step], values[:, step]
         np.add(advantages, values, out=self.arrays["returns"])
