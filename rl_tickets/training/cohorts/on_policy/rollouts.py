@@ -63,12 +63,12 @@ class Rollouts:
         """As `RolloutBuffer.compute_returns_and_advantage`, for all members at once; both (members, environments)."""
         rewards, values, starts = (self.arrays[field] for field in ("rewards", "values", "episode_starts"))
         advantages = self.arrays["advantages"]
-        gamma, decay = self._discounts.astype(last_values.dtype)
+        gamma, decay = self._discounts  # Rounded as the plain numbers that SB3 has for them would be.
         going_on, next_values = 1.0 - dones.astype(np.float32), last_values
         last = np.zeros_like(last_values)
         for step in reversed(range(self.steps)):
-            delta = rewards[:, step] + gamma * next_values * going_on - values[:, step]
-            last = delta + decay * going_on * last
+            delta = rewards[:, step] + gamma.astype(next_values.dtype) * next_values * going_on - values[:, step]
+            last = delta + decay.astype(going_on.dtype) * going_on * last
             advantages[:, step] = last
             going_on, next_values = 1.0 - starts[:, step], values[:, step]
         np.add(advantages, values, out=self.arrays["returns"])
