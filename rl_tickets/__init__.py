@@ -61,6 +61,7 @@ from rl_tickets.tickets.selecting import select as select
 from rl_tickets.tickets.ticket import Ticket as Ticket
 from rl_tickets.tickets.units import Unit as Unit
 from rl_tickets.tickets.units import Units as Units
+from rl_tickets.training.cohorts.family import PlainTrainingWarning as PlainTrainingWarning
 from rl_tickets.training.during import During as During
 from rl_tickets.training.during import Observer as Observer
 from rl_tickets.training.early_bird import EarlyBird as EarlyBird
@@ -76,4 +77,3 @@ from rl_tickets.training.ticketing import make_ticket as make_ticket
 from rl_tickets.training.together import learn as learn
 from rl_tickets.training.trainers import Cohorts as Cohorts
 from rl_tickets.training.trainers import Plain as Plain
-from rl_tickets.training.trainers import PlainTrainingWarning as PlainTrainingWarning

@@ -647,6 +647,14 @@ class OwnForward(ActorCriticPolicy):
         return super().forward(*args, **kwargs)
 
 
+class Squashing(ActorCriticPolicy):
+    """SB3 stretches its actions to the bounds of their space, instead of clipping them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._squash_output = True
+
+
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "it explores with gSDE": partial(ppo, env=pendulum, use_sde=True),
     "cohorts know PPO and A2C, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
@@ -656,6 +664,7 @@ REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "it observes class numbers, and": partial(ppo, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 2])))),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
+    "its policy squashes actions": partial(ppo, env=pendulum, policy=Squashing),
     "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD)),
     "its optimizer (Adam) is not": partial(ppo, **optimizer(torch.optim.Adam, amsgrad=True)),
     "its policy changes its buffer 'features_extractor.scale'": partial(

@@ -14,7 +14,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents.holding import LeakError, check_held
 from rl_tickets.training.cohorts.cohort import Cohort
-from rl_tickets.training.cohorts.family import CannotJoin, Shape
+from rl_tickets.training.cohorts.family import CannotJoin, PlainTrainingWarning, Shape
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.cohorts.tracing import compiler
@@ -141,10 +141,6 @@ class Cohorts:
     def start(self) -> Train:
         """See `Trainer`."""
         return _Lockstep().train
-
-
-class PlainTrainingWarning(UserWarning):
-    """An agent cannot join a cohort and trains with plain SB3; the text says why."""
 
 
 class _Lockstep:

@@ -11,6 +11,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_tickets.training.cohorts.member import Member
 
 
+class PlainTrainingWarning(UserWarning):
+    """An agent cannot join a cohort and trains with plain SB3; the text says why."""
+
+
 class CannotJoin(Exception):
     """Why an agent trains the plain way; the text goes on after "this agent trains with plain SB3, since "."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -39,6 +39,7 @@ class Stack:
         self._holds: list[Hold | None] = [None] * members
         self.moments = {name: _repeated(rule.moments(weight[0]), members) for name, weight in self.weights.items()}
         self.counts = torch.zeros(members)
+        self._lent: list[_Lent | None] = [None] * members
 
     def place(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
         """Moves a member in; its mask is that of `follow`."""
@@ -58,6 +59,17 @@ class Stack:
                 if key in state:
                     state[key] = moment
             self.counts[slot] = float(state.get("step", 0))
+        self._note(slot, policy, optimizer)
+
+    def adopt(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
+        """Takes over weights, moments or an optimizer that a callback has put in the place of what is stacked here."""
+        lent = self._lent[slot]
+        if (
+            lent is None
+            or lent.optimizer is not optimizer
+            or not all(each.is_there(optimizer) for each in lent.tensors)
+        ):
+            self.place(slot, policy, optimizer)
 
     def follow(self, slot: int, held: Hold | None) -> None:
         """Masks a slot as this hold says, whatever it will change to; None keeps every weight.
@@ -83,6 +95,19 @@ class Stack:
             state["step"] = self._rule.count(self.counts[slot])
             for key, moment in moments.items():
                 state[key] = moment[slot]
+        if (lent := self._lent[slot]) is None or not lent.published:
+            self._note(slot, policy, optimizer)
+
+    def _note(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
+        named = dict(policy.named_parameters())
+        states = {name: optimizer.state.get(named[name], {}) for name in self.weights}
+        tensors = [
+            _Tensor(named[name], key, tensor.data_ptr())
+            for name, state in states.items()
+            for key, tensor in ((None, named[name]), *((key, state.get(key)) for key in self.moments[name]))
+            if tensor is not None
+        ]
+        self._lent[slot] = _Lent(optimizer, tensors, any(states.values()))
 
     def release(self, slot: int, policy: nn.Module, optimizer: Optimizer) -> None:
         """Gives a member tensors of its own again, with the values it has now; the slot is left empty."""
@@ -90,6 +115,7 @@ class Stack:
         if (held := self._holds[slot]) is not None:
             held.reclaim()
         self.follow(slot, None)
+        self._lent[slot] = None
         for name in self._idle:
             named[name].data = named[name].data.clone()
         for name, weight in self.weights.items():
@@ -105,6 +131,28 @@ class Stack:
         sums = sum(weight.flatten(1).sum(1, dtype=torch.float64) for weight in self.weights.values())
         assert isinstance(sums, torch.Tensor)
         return [bool(each) for each in torch.isfinite(sums)]
+
+
+class _Tensor(NamedTuple):
+    """Where a member's weight, or a moment of it, lies."""
+
+    weight: nn.Parameter
+    moment: str | None
+    address: int
+
+    def is_there(self, optimizer: Optimizer) -> bool:
+        if self.moment is None:
+            return self.weight.data_ptr() == self.address
+        found = optimizer.state.get(self.weight, {}).get(self.moment)
+        return found is not None and bool(found.data_ptr() == self.address)
+
+
+class _Lent(NamedTuple):
+    """What a member was given: `published` tells whether its optimizer has a state."""
+
+    optimizer: Optimizer
+    tensors: list[_Tensor]
+    published: bool
 
 
 def _demand_covered(mask: Mask, names: Collection[str]) -> None:

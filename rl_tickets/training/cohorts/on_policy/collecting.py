@@ -31,7 +31,7 @@ class Collecting:
     def __init__(
         self, policy: ActorCriticPolicy, blueprint: Blueprint, stack: Stack, rollouts: Rollouts, space: Any
     ) -> None:
-        self._rollouts, self._space = rollouts, space
+        self._stack, self._rollouts, self._space = stack, rollouts, space
         self._now = np.zeros_like(rollouts.arrays["observations"][:, 0])
         self._starts = np.ones(self._now.shape[:2], dtype=bool)
         normalization = blueprint.normalization
@@ -52,6 +52,7 @@ class Collecting:
             buffer = model.rollout_buffer
             buffer.pos, buffer.full, buffer.generator_ready = 0, False, False
             member.callback.on_rollout_start()
+            self._stack.adopt(slot, model.policy, model.policy.optimizer)
             self._now[slot], self._starts[slot] = model._last_obs, model._last_episode_starts
             if self._normalizing is not None:
                 self._normalizing.lend(slot, model.env)
@@ -63,6 +64,8 @@ class Collecting:
                 members = self._step(members, step)
         if members:
             _, values, _ = self.acting.act()
+            for member in members:
+                self._rollouts.show(member.slot, member.model.rollout_buffer)
             self._rollouts.compute_returns_and_advantage(values.numpy(), self._starts)
         for member in members:
             _end(member)

@@ -76,6 +76,8 @@ def _demand_plain_policy(policy: nn.Module) -> None:
     if not isinstance(policy, ActorCriticPolicy):
         raise CannotJoin(f"its policy is a {type(policy).__name__}, not an ActorCriticPolicy")
     _demand_unchanged(type(policy), ActorCriticPolicy, ("forward", "predict_values"))
+    if policy.squash_output:
+        raise CannotJoin("its policy squashes actions")
     for module in policy.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd | nn.RNNBase):
             raise CannotJoin(f"its policy has a {type(module).__name__} layer")

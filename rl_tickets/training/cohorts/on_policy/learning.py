@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rl_tickets.agents.holding import Hold, hold_of
+from rl_tickets.training.cohorts.family import PlainTrainingWarning
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.on_policy.changes import changed, settings_of, train
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.on_policy.updating import Knobs, Updating
 from rl_tickets.training.cohorts.stack import Stack
@@ -54,7 +57,8 @@ class Learning:
     ) -> None:
         self._stack, self._rollouts = stack, rollouts
         self._loss, self._target_kl = blueprint.loss, blueprint.target_kl
-        self._n_epochs = getattr(model, "n_epochs", 1)
+        self._n_epochs, self._joined = getattr(model, "n_epochs", 1), settings_of(model)
+        self._said = False
         rows = rollouts.steps * rollouts.environments
         size = model.batch_size if isinstance(model, PPO) else rows
         self._cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
@@ -65,7 +69,31 @@ class Learning:
         }
 
     def update(self, members: list[Member]) -> None:
-        """SB3's `train` of these members."""
+        """SB3's `train` of these members; itself, for those in which a callback changed what is compiled."""
+        apart = [member for member in members if self._set_aside(member)]
+        if together := [member for member in members if member not in apart]:
+            self._update(together)
+        for member in apart:
+            train(member.model, member.streams)
+            self._stack.place(member.slot, member.model.policy, member.model.policy.optimizer)
+            self._rollouts.lend(member.slot, member.model.rollout_buffer)
+            self._stack.follow(member.slot, hold_of(member.model))
+
+    def _set_aside(self, member: Member) -> bool:
+        """Gives a member tensors of its own if its next update is not the compiled one; otherwise adopts its own."""
+        model, slot = member.model, member.slot
+        if (name := changed(model, self._joined)) is None:
+            self._stack.adopt(slot, model.policy, model.policy.optimizer)
+            self._rollouts.adopt(slot, model.rollout_buffer)
+            return False
+        if not self._said:
+            self._said = True
+            text = f"this agent updates with plain SB3 from now on, since a callback changed its {name}"
+            warnings.warn(text, PlainTrainingWarning, stacklevel=2)
+        self._stack.release(slot, model.policy, model.policy.optimizer)
+        return True
+
+    def _update(self, members: list[Member]) -> None:
         watching = self._prepare(members)
         epochs: list[Epoch] = []
         while len(epochs) < self._n_epochs and (not epochs or any(self._knobs.active[m.slot] for m in members)):

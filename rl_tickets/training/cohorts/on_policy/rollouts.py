@@ -25,13 +25,26 @@ class Rollouts:
             field: np.zeros((members, *getattr(buffer, field).shape), getattr(buffer, field).dtype) for field in FIELDS
         }
         self.steps, self.environments = buffer.buffer_size, buffer.n_envs
-        self._gamma, self._gae_lambda = buffer.gamma, buffer.gae_lambda
+        self._discounts = np.ones((2, members, 1))
 
     def lend(self, slot: int, buffer: RolloutBuffer) -> None:
         """Lets a member's buffer show what is written here."""
         buffer.reset()
+        self.show(slot, buffer)
+
+    def show(self, slot: int, buffer: RolloutBuffer) -> None:
+        """Lets it show them again, whatever a callback has put in their place; its discounts are those of now."""
         for field, array in self.arrays.items():
             setattr(buffer, field, array[slot])
+        self._discounts[:, slot, 0] = buffer.gamma, buffer.gamma * buffer.gae_lambda
+
+    def adopt(self, slot: int, buffer: RolloutBuffer) -> None:
+        """Takes over what a callback has put in the place of a finished rollout's arrays."""
+        for field, array in self.arrays.items():
+            mine, theirs = array[slot], getattr(buffer, field)
+            if theirs.ctypes.data != mine.ctypes.data:
+                mine[...] = theirs
+                setattr(buffer, field, mine)
 
     def release(self, slot: int, buffer: RolloutBuffer) -> None:
         """Gives a member's buffer arrays of its own again; nothing of a diverged member stays in the slot."""
@@ -50,11 +63,12 @@ class Rollouts:
         """As `RolloutBuffer.compute_returns_and_advantage`, for all members at once; both (members, environments)."""
         rewards, values, starts = (self.arrays[field] for field in ("rewards", "values", "episode_starts"))
         advantages = self.arrays["advantages"]
+        gamma, decay = self._discounts  # Rounded as the plain numbers that SB3 has for them would be.
         going_on, next_values = 1.0 - dones.astype(np.float32), last_values
         last = np.zeros_like(last_values)
         for step in reversed(range(self.steps)):
-            delta = rewards[:, step] + self._gamma * next_values * going_on - values[:, step]
-            last = delta + self._gamma * self._gae_lambda * going_on * last
+            delta = rewards[:, step] + gamma.astype(next_values.dtype) * next_values * going_on - values[:, step]
+            last = delta + decay.astype(going_on.dtype) * going_on * last
             advantages[:, step] = last
             going_on, next_values = 1.0 - starts[:, step], values[:, step]
         np.add(advantages, values, out=self.arrays["returns"])
