@@ -180,8 +180,7 @@ class Store:
         """
         collected = self.collected()
         fresh = [self._rows(run) for run in sorted(self.at_work()) if run not in collected]
-        rows = [row for rows in fresh for row in rows]
-        append_rows(self.folder, sorted(rows, key=lambda row: isinstance(row, LevelRow)))
+        append_rows(self.folder, [row for rows in fresh for row in rows])
 
     def settle(self) -> None:
         """Brings the CSV files into their final form, whatever the order in which trainings finished."""
