@@ -1,6 +1,7 @@
 """Find, test and keep lottery tickets in Stable-Baselines3 agents."""
 
 from rl_tickets.agents.computed import DenseLayerWarning as DenseLayerWarning
+from rl_tickets.agents.correspondence import correspondence as correspondence
 from rl_tickets.agents.holding import Hold as Hold
 from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
@@ -46,9 +47,18 @@ from rl_tickets.search.controls import random_reinit as random_reinit
 from rl_tickets.search.finding import Level as Level
 from rl_tickets.search.finding import find_tickets as find_tickets
 from rl_tickets.search.imp import IMP as IMP
+from rl_tickets.search.misfits import Misfit as Misfit
+from rl_tickets.search.misfits import dense_layer as dense_layer
+from rl_tickets.search.misfits import random_layer as random_layer
+from rl_tickets.search.misfits import refuse_layer as refuse_layer
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.transfer import SavedTickets as SavedTickets
+from rl_tickets.search.transfer import Transfer as Transfer
+from rl_tickets.search.transferred import LayerTransfer as LayerTransfer
+from rl_tickets.search.transferred import Transferred as Transferred
+from rl_tickets.search.transferring import transfer as transfer
 from rl_tickets.tickets.criteria import lamp as lamp
 from rl_tickets.tickets.criteria import magnitude as magnitude
 from rl_tickets.tickets.criteria import random_scores as random_scores
