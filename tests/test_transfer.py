@@ -16,11 +16,12 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from tiny import PPO_EXPERIMENT, make_dqn, make_ppo
+from tiny import PPO_EXPERIMENT, ROOT, make_dqn, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.lab.store import Store
+from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
 from rl_tickets.report.rows import Run
 
 
@@ -299,3 +300,26 @@ def test_saved_tickets_that_are_missing_or_of_other_densities_are_told_before_tr
         rt.Transfer(of=rt.SavedTickets("nowhere")).settings()
     with pytest.raises(ValueError, match="'gone', which is not in this experiment"):
         replace(SOURCE, searches={"t": rt.Transfer(of="gone")})
+
+
+def test_a_matrix_holds_the_contrasts_of_its_experiments() -> None:
+    summary = rt.Summary.read(ROOT / "results" / "cartpole_ppo")
+    reinit = next(each for each in summary.contrasts if each.other == "random_reinit")
+    at = {("imp", "cartpole"): ("imp", "random_reinit"), ("late", "cartpole"): ("imp_late", "dense")}
+    matrix = Matrix.of("imp less others", {"other": summary, "cartpole": summary}, at)
+    assert matrix.cells["imp", "cartpole"] == reinit.mean
+    late = next(each for each in summary.searches if each.name == "imp_late")
+    seeds = sorted(late.levels[0].normalised_scores)
+    ours = np.array([[level.normalised_scores[seed] for level in late.levels] for seed in seeds])
+    dense = np.array([summary.dense.normalised_scores[seed] for seed in seeds])
+    cell = matrix.cells["late", "cartpole"]
+    assert cell.difference == pytest.approx(float((ours - dense[:, None]).mean()))
+    assert list(matrix.p.values()) == rt.holm([each.p for each in matrix.cells.values()]).tolist()
+    assert (matrix.sources, matrix.targets) == (("imp", "late"), ("other", "cartpole"))
+    assert len(list(matrix_table(matrix))) == 2 + len(at)
+    values = heat_maps([matrix], "A matrix").axes[0].images[0].get_array()
+    assert values is not None
+    assert np.ma.getmaskarray(values).tolist() == [[True, False], [True, False]]
+    assert values[0, 1] == pytest.approx(reinit.mean.difference)
+    with pytest.raises(ValueError, match="cartpole_ppo has no search 'gone'; it has imp"):
+        Matrix.of("", {"cartpole": summary}, {("a", "cartpole"): ("gone", "dense")})
