@@ -13,6 +13,15 @@ from rl_tickets.agents.neurons import neurons as neurons
 from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
+from rl_tickets.analysis.connectivity import Connectivity as Connectivity
+from rl_tickets.analysis.connectivity import barrier as barrier
+from rl_tickets.analysis.connectivity import connectivity as connectivity
+from rl_tickets.analysis.connectivity import noise_floor as noise_floor
+from rl_tickets.analysis.instability import Instability as Instability
+from rl_tickets.analysis.matching import UnitOrder as UnitOrder
+from rl_tickets.analysis.matching import match_units as match_units
+from rl_tickets.analysis.stability import Stability as Stability
+from rl_tickets.analysis.stability import stability as stability
 from rl_tickets.evaluation.contrasts import Contrast as Contrast
 from rl_tickets.evaluation.contrasts import contrast as contrast
 from rl_tickets.evaluation.families import holm as holm
