@@ -80,7 +80,8 @@ def _mixed(one: Any, other: Any, alpha: float, name: str) -> Any:
             f"there is no line between agents of two architectures: {name!r} has shapes {tuple(one.shape)} and "
             f"{tuple(other.shape)}"
         )
-    return (1 - alpha) * one + alpha * other if one.is_floating_point() else one.clone()
+    # Exact at both ends, and where both are the same.
+    return torch.lerp(one, other, alpha) if one.is_floating_point() else one.clone()
 
 
 def _pooled(one: Any, other: Any, alpha: float) -> Any:

@@ -49,6 +49,11 @@ class UnitOrder:
         """Hidden layers with their numbers of units."""
         return {layer.name: layer.outputs for layer in self._wiring.hidden}
 
+    @cached_property
+    def covered(self) -> tuple[str, ...]:
+        """Names of all weights and biases of the networks."""
+        return tuple(name for layer in self._wiring.layers for name in (layer.name, *layer.biases))
+
     def permuted(self, weights: Weights, layer: str, order: Sequence[int]) -> dict[str, torch.Tensor]:
         """The same function with a layer's units in another order: unit i is what unit `order[i]` was.
 
@@ -72,18 +77,24 @@ class UnitOrder:
             self._set(found, feed.target, moved)
         return found
 
-    def similarity(self, one: Weights, other: Weights, layer: str) -> np.ndarray:
-        """Inner products of the weights and biases of each unit of `one` with each of `other`, shape (units, units)."""
-        names = (layer, *self._wiring.layer(layer).biases)
+    def incoming(self, one: Weights, other: Weights, layer: str) -> np.ndarray:
+        """Inner products of what each unit of `one` and each of `other` hears, shape (units, units)."""
+        names, units = (layer, *self._wiring.layer(layer).biases), self.layers[layer]
+        return sum(
+            (_products(one[name].reshape(units, -1), other[name].reshape(units, -1)) for name in names),
+            np.zeros((units, units)),
+        )
+
+    def outgoing(self, one: Weights, other: Weights, layer: str) -> np.ndarray:
+        """The same of the weights by which each is heard."""
         units = self.layers[layer]
-        total = sum(_products(one[name].reshape(units, -1), other[name].reshape(units, -1)) for name in names)
+        total = np.zeros((units, units))
         for feed in self._wiring.out_of(layer):
             columns = _columns(feed.units, units)
-            ours, theirs = (
-                torch.stack([of[feed.target][:, unit].flatten() for unit in columns]) for of in (one, other)
+            total += _products(
+                *(torch.stack([of[feed.target][:, unit].flatten() for unit in columns]) for of in (one, other))
             )
-            total = total + _products(ours, theirs)
-        return np.asarray(total)
+        return total
 
     def _set(self, weights: dict[str, torch.Tensor], name: str, tensor: torch.Tensor) -> None:
         """Everywhere it stands: a shared layer has several names. Targets lag behind, and are brought into line."""
@@ -94,8 +105,9 @@ class UnitOrder:
 def match_units(model: BaseAlgorithm, one: Weights, other: Weights) -> dict[str, torch.Tensor]:
     """Weights that compute what `other` does, with hidden units in the order that makes them most like `one`.
 
-    The result is a local optimum, as everywhere since the problem is NP-hard; that of the paper's own algorithm. Masks,
-    if there are any, are permuted with the weights.
+    The paper's algorithm ends in a local optimum. It begins twice, from the order as it is and from one found layer by
+    layer from the inputs, which is exact where both are the same network; the more alike end counts. Masks, if there
+    are any, are permuted with the weights.
 
     Args:
         model: an agent of their architecture; it is left as it was.
@@ -114,11 +126,27 @@ def match_units(model: BaseAlgorithm, one: Weights, other: Weights) -> dict[str,
         >>> all(torch.equal(matched[name], weight) for name, weight in weights.items())
         True
     """
-    units, found = UnitOrder(model), dict(other)
+    units = UnitOrder(model)
+    found = [_settled(units, one, start) for start in (dict(other), _from_inputs(units, one, other))]
+    return max(found, key=lambda weights: sum(float((one[name] * weights[name]).sum()) for name in units.covered))
+
+
+def _from_inputs(units: UnitOrder, one: Weights, other: Weights) -> dict[str, torch.Tensor]:
+    """Each layer by what its units hear, once those below are in order: the same network is found exactly."""
+    found = dict(other)
+    for layer in units.layers:
+        _, order = linear_sum_assignment(units.incoming(one, found, layer), maximize=True)
+        found = units.permuted(found, layer, order.tolist())
+    return found
+
+
+def _settled(units: UnitOrder, one: Weights, start: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One layer after the other by all of its weights, until none changes."""
+    found = start
     for _ in range(SWEEPS):
         changed = False
         for layer in units.layers:
-            similar = units.similarity(one, found, layer)
+            similar = units.incoming(one, found, layer) + units.outgoing(one, found, layer)
             _, order = linear_sum_assignment(similar, maximize=True)
             gain = similar[np.arange(len(order)), order].sum() - np.trace(similar)
             # Ties and rounding would let it run in circles.
