@@ -89,8 +89,8 @@ def test_the_barrier_of_two_units_that_changed_places_is_the_one_computed_by_han
     right = np.abs(1 - 2 * crossed.alphas) * 0.8 > 0.5
     np.testing.assert_array_equal(crossed.returns.mean(axis=1), np.where(right, 1.0, 0.5))
     assert crossed.barrier == 0.5
-    middle, end = (np.array([0.0, s * 0.8]) + [0.5, 0.0] for s in (0.0, 1.0))
-    near = np.array([0.5, 0.2]), np.array([0.5, 0.0])
+    middle, end = np.array([0.5, 0.0]), np.array([0.5, 0.8])
+    near = np.array([0.5, 0.2]), middle
     kl = [stats.entropy(softmax(p), softmax(q)) for p, q in ((end, middle), near)]
     # Each agent meets 64 / 2 observations, of episodes seeded in turn: as many far ones as near ones.
     assert crossed.divergences[10] == pytest.approx(np.mean(kl), rel=1e-4)
