@@ -123,7 +123,8 @@ def samples(model: BaseAlgorithm) -> bool:
     """
     space = deepcopy(model.observation_space)
     space.seed(0)
-    with seeded(0), Drawing(Draws(0, 1)) as drawing:
+    drawing = Drawing(Draws(0, 1))
+    with seeded(0), drawing:
         model.predict(space.sample(), deterministic=False)
     return drawing.drew
 

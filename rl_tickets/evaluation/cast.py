@@ -97,7 +97,7 @@ def playing_of(model: Any, env: object) -> Playing:
 
 def _demand_alike(playing: Playing, model: Any) -> None:
     """Raises CannotJoin where an agent acts otherwise than by its `predict`."""
-    seen = Imagined(ROWS, model.observation_space, model.action_space, seed=0).reset()
+    seen: Any = Imagined(ROWS, model.observation_space, model.action_space, seed=0).reset()
     for deterministic in (True, False):
         draws, same = Draws(0, ROWS), Draws(0, ROWS)
         cast = Cast(playing, [model], None if deterministic else draws)

@@ -95,7 +95,7 @@ def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class Drawing(TorchDispatchMode):
+class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Meanwhile torch's draws for a batch come from `Draws`, a row for each episode; torch's own generator stays.
 
     These are the draws of SB3's action distributions. Others, and those of other shapes, are left to torch.
@@ -106,7 +106,7 @@ class Drawing(TorchDispatchMode):
     """
 
     def __init__(self, draws: Draws) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._draws = draws
         self._place = 0
         self.drew = False

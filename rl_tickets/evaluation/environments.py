@@ -61,11 +61,10 @@ class Environments:
                     env.close()
 
 
-def unchecked(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """The same environment without gymnasium's checks of how it is used, once it has passed them in its first step."""
-    inner: Any = env
-    while isinstance(inner, gym.Wrapper):
-        while type(inner.env) in (OrderEnforcing, PassiveEnvChecker):
-            inner.env = inner.env.env
-        inner = inner.env
-    return env
+def uncheck(env: gym.Env[Any, Any]) -> None:
+    """Takes gymnasium's checks of how an environment is used out of one that has passed them: they look once."""
+    outer: gym.Env[Any, Any] = env
+    while isinstance(outer, gym.Wrapper):
+        while isinstance(inner := outer.env, gym.Wrapper) and type(inner) in (OrderEnforcing, PassiveEnvChecker):
+            outer.env = inner.env
+        outer = outer.env

@@ -67,9 +67,7 @@ def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, determ
     return play_together([(model, (deterministic,))], make_env, episodes=episodes, seed=seed)[0][0]
 
 
-def play_both_ways(
-    models: Sequence[BaseAlgorithm], make_env: MakeEnv, *, episodes: int, seed: int
-) -> list[Played]:
+def play_both_ways(models: Sequence[BaseAlgorithm], make_env: MakeEnv, *, episodes: int, seed: int) -> list[Played]:
     """Each agent's episodes played greedily and, where it samples, as it was trained.
 
     They are the same, bit for bit, as if each agent had been evaluated alone.
@@ -103,9 +101,7 @@ def play_together(
     return [[demand_returns(found[place, way]) for way in ways] for place, (_, ways) in enumerate(parts)]
 
 
-def _alike(
-    parts: Sequence[tuple[Predicts, Sequence[bool]]], env: object
-) -> Iterator[tuple[Playing, list[int], bool]]:
+def _alike(parts: Sequence[tuple[Predicts, Sequence[bool]]], env: object) -> Iterator[tuple[Playing, list[int], bool]]:
     """Places of the agents that can act stacked one way, as many as there are slots at a time."""
     groups: dict[tuple[Playing, bool], list[int]] = {}
     for place, (model, ways) in enumerate(parts):

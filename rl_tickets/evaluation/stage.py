@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_tickets.evaluation.cast import ROWS, Cast
 from rl_tickets.evaluation.draws import Draws
-from rl_tickets.evaluation.environments import unchecked
+from rl_tickets.evaluation.environments import uncheck
 from rl_tickets.evaluation.episodes import Episodes, demand_numbers
 from rl_tickets.training.cohorts.on_policy.playing import Playing
 
@@ -29,9 +29,7 @@ class Stage:
         seed: of the evaluation.
     """
 
-    def __init__(
-        self, playing: Playing, models: Sequence[Any], deterministic: bool, episodes: int, seed: int
-    ) -> None:
+    def __init__(self, playing: Playing, models: Sequence[Any], deterministic: bool, episodes: int, seed: int) -> None:
         draws = None if deterministic else Draws(seed, ROWS * len(models))
         self._cast, self._seed = Cast(playing, models, draws), seed
         self._parts = [_Part(slot, episodes) for slot in range(len(models))]
@@ -50,7 +48,6 @@ class Stage:
         unused = iter(envs)
         rows = [_Row(part, part.first + place, next(unused)) for part in self._parts for place in range(part.size)]
         fresh: list[Any] = [self._begin(row) for row in rows]
-        checked: list[Any] = []
         while rows:
             at, steps = np.array([row.number for row in rows]), [row.env.step for row in rows]
             ended: list[int] = []
@@ -65,9 +62,8 @@ class Stage:
                         ended.append(index)
                 self._sums[at] += rewards
                 self._counts[at] += 1
-            if not checked:
-                checked = [unchecked(row.env) for row in rows]
             for index in ended:
+                uncheck(rows[index].env)
                 self._end(rows[index])
                 if not rows[index].done:
                     fresh[index] = self._begin(rows[index])
@@ -99,7 +95,9 @@ class Stage:
             slots = at // ROWS
             cuts = np.flatnonzero(np.diff(slots)) + 1
             theirs = zip(np.split(seen, cuts), slots[[0, *cuts]], strict=True)
-            seen = np.concatenate([each.normalize_obs(of) if (each := self._normalize[slot]) else of for of, slot in theirs])
+            seen = np.concatenate(
+                [each.normalize_obs(of) if (each := self._normalize[slot]) else of for of, slot in theirs]
+            )
         self._cast.seen[at] = seen
 
 

@@ -117,9 +117,9 @@ def _changes_nothing(node: Node) -> bool:
     """Whether it gives its first argument: what `vmap` makes of a layer has more of these than of others."""
     aten = torch.ops.aten
     if node.target in (aten.expand.default, aten.view.default, aten._unsafe_view.default):
-        before, after = (each.meta["val"] for each in (node.args[0], node))
-        return bool(before.shape == after.shape)
-    return node.target is aten.mul.Scalar and node.args[1] == 1
+        given: Any = node.args[0]
+        return bool(given.meta["val"].shape == node.meta["val"].shape)
+    return node.target is aten.mul.Scalar and bool(node.args[1] == 1)
 
 
 @contextmanager

@@ -134,9 +134,6 @@ class _Played(nn.Module):
 
     def forward(self, observations: torch.Tensor, noise: list[torch.Tensor]) -> torch.Tensor:
         distribution = self.policy.get_distribution(observations)
-        if noise:
-            actions = self._sampler.act(distribution, noise)
-        else:
-            actions = distribution.get_actions(deterministic=True)
+        actions = self._sampler.act(distribution, noise) if noise else distribution.get_actions(deterministic=True)
         # Of several dimensions: the distribution knows the flat ones.
         return actions.reshape((-1, *(self.policy.action_space.shape or ())))
