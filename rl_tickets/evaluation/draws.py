@@ -122,8 +122,8 @@ class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         match func, args:
             case aten.multinomial.default, (probs, 1, *_) if self._batched(probs.shape):
                 return (probs / self._noise(probs, exponential)).argmax(dim=-1, keepdim=True)
-            case aten.normal.Tensor_Tensor, (mean, std, *_) if self._batched(mean.shape):
-                return mean + self._noise(mean, normal) * std
+            case aten.normal_.default, (noise,) if self._batched(noise.shape):
+                return noise.copy_(self._noise(noise, normal))
             case aten.bernoulli.default, (probs, *_) if self._batched(probs.shape):
                 return (self._noise(probs, uniform) < probs).to(probs.dtype)
         return func(*args, **(kwargs or {}))

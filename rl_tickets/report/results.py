@@ -37,6 +37,16 @@ class Results:
         whole = budget if isinstance(budget, int) else max(row.timesteps for row in self.levels)
         return {row.run: row.timesteps for row in self.levels if row.start + row.timesteps < whole}
 
+    @property
+    def as_trained(self) -> Self | None:
+        """The same, every policy scored as it was trained; None where not all of them were played so."""
+        levels = [
+            dataclasses.replace(row, mean_return=row.sampled_return, sampled_return=None)
+            for row in self.levels
+            if row.sampled_return is not None
+        ]
+        return dataclasses.replace(self, levels=tuple(levels)) if len(levels) == len(self.levels) else None
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; ValueError, in one sentence, where no report can be made of it."""
