@@ -22,9 +22,7 @@ from rl_tickets.evaluation import cast
 from rl_tickets.evaluation.acting import samples
 from rl_tickets.evaluation.cast import ROWS, SLOTS, Cast, playing_of
 from rl_tickets.evaluation.draws import Drawing, Draws, exponential, normal, uniform
-from rl_tickets.evaluation.environments import Environments
-from rl_tickets.evaluation.returns import Episodes, _play_alone, play, play_both_ways, play_together
-from rl_tickets.evaluation.seeding import seeded
+from rl_tickets.evaluation.returns import Episodes, play, play_both_ways, play_plainly, play_together
 from rl_tickets.training.cohorts.family import CannotJoin
 
 ODD: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [13, 7]}}
@@ -71,8 +69,7 @@ def agents(count: int, make: Callable[[], gym.Env[Any, Any]], kind: Any = PPO) -
 
 
 def plainly(model: Any, make: Callable[[], Any], episodes: int, seed: int, deterministic: bool) -> Episodes:
-    with seeded(seed), Environments(make, seed) as environments:
-        return _play_alone(model, environments, deterministic, episodes, seed)
+    return play_plainly(model, make, episodes=episodes, seed=seed, deterministic=deterministic)
 
 
 def same(one: Episodes | None, other: Episodes | None) -> bool:
@@ -291,6 +288,7 @@ def test_an_environment_that_draws_from_global_generators_is_played_alone() -> N
     for model, played in zip(models, together, strict=True):
         assert same(play_both_ways([model], make, episodes=4, seed=1)[0].greedy, played.greedy)
         assert same(plainly(model, make, 4, 1, True), played.greedy)
+        assert same(plainly(model, make, 4, 1, False), played.sampled)
 
 
 def test_a_diverged_agent_plays_beside_the_others_and_disturbs_nobody() -> None:

@@ -67,6 +67,14 @@ def play(model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, determ
     return play_together([(model, (deterministic,))], make_env, episodes=episodes, seed=seed)[0][0]
 
 
+def play_plainly(
+    model: Predicts, make_env: MakeEnv, *, episodes: int, seed: int, deterministic: bool = True
+) -> Episodes:
+    """As `play`, by the agent's own `predict` whatever it is: the same but for rounding, and slower."""
+    with seeded(seed), Environments(make_env, seed) as environments:
+        return demand_returns(_play_alone(model, environments, deterministic, episodes, seed))
+
+
 def play_both_ways(models: Sequence[BaseAlgorithm], make_env: MakeEnv, *, episodes: int, seed: int) -> list[Played]:
     """Each agent's episodes played greedily and, where it samples, as it was trained.
 
@@ -88,12 +96,8 @@ def play_together(
         for model, _ in parts:
             demand_same_spaces(model, environments.first)
         for playing, places, way in _alike(parts, environments.first):
-            stage = Stage(playing, [parts[place][0] for place in places], way, episodes, seed)
-            with environments.lent(stage.environments) as envs:
-                played = stage.play(envs)
-                if environments.drew:
-                    break  # From global generators: what it draws depends on what is played beside it.
-            found |= {(place, way): each for place, each in zip(places, played, strict=True)}
+            played = _play_stacked(playing, [parts[place][0] for place in places], environments, way, episodes, seed)
+            found |= {(place, way): each for place, each in zip(places, played, strict=True) if each is not None}
         for place, (model, ways) in enumerate(parts):
             for way in ways:
                 if (place, way) not in found:
@@ -112,6 +116,26 @@ def _alike(parts: Sequence[tuple[Predicts, Sequence[bool]]], env: object) -> Ite
     for (playing, way), places in groups.items():
         for start in range(0, len(places), SLOTS):
             yield playing, places[start : start + SLOTS], way
+
+
+def _play_stacked(
+    playing: Playing,
+    models: Sequence[Predicts],
+    environments: Environments,
+    deterministic: bool,
+    episodes: int,
+    seed: int,
+) -> list[Episodes | None]:
+    """None for an agent in whose episodes something draws from the global generators, whatever is played beside it."""
+    stage = Stage(playing, models, deterministic, episodes, seed)
+    with environments.lent(stage.environments) as envs:
+        played, drew = stage.play(envs), environments.drew
+    if not drew:
+        return list(played)
+    if len(models) == 1:
+        return [None]
+    # Whose episodes it was does not show, and the others' must be as if they had been alone.
+    return [each for m in models for each in _play_stacked(playing, [m], environments, deterministic, episodes, seed)]
 
 
 def _play_alone(model: Predicts, environments: Environments, deterministic: bool, episodes: int, seed: int) -> Episodes:
