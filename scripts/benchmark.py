@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 from measures.cohorts import cohorts, simulator
 from measures.holding import holding, pruning_round
+from measures.playing import playing
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
 from measures.scaling import memory_slope, scaling
@@ -30,6 +31,7 @@ PARTS = {
         cohorts,
         together,
         rehearsal,
+        playing,
         simulator,
         short_search,
         long_search,

@@ -171,7 +171,7 @@ def trained_steps(folder: Path) -> int:
 
 def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
     """Runs a script as a user would, in a session of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "COLUMNS": "200"}
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -25,7 +25,8 @@ from rl_tickets.lab.experiment import Experiment
 from rl_tickets.tickets import archive
 from rl_tickets.tickets.identity import Plain, describe
 
-FORMAT = 2
+FORMAT = 3
+"""Since 3 every policy is played both ways: older folders can be read, and not gone on with."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
 from rl_tickets.agents.holding import LeakError
+from rl_tickets.evaluation.returns import Played
 from rl_tickets.lab.callbacks import TellProgress, made
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import Recorder
@@ -170,12 +171,14 @@ class _Driving:
             places = [(seed, place) for seed in self._task.places for place in range(count)]
             with _telling([self._recorder.identity(seed, asked[seed][place]) for seed, place in missing]):
                 self._train([None if seed is None else runs.get((seed, place)) for seed, place in places])
+                played = self._recorder.play(list(runs.values()))
             share = (time.monotonic() - began) / len(runs)
-            return {key: self._record(*key, run, share) for key, run in runs.items()}
+            each = zip(runs.items(), played, strict=True)
+            return {key: self._record(*key, run, episodes, share) for (key, run), episodes in each}
 
-    def _record(self, seed: int, place: int, run: Run, seconds: float) -> Trained:
+    def _record(self, seed: int, place: int, run: Run, played: Played, seconds: float) -> Trained:
         with _telling([self._recorder.identity(seed, run.request)]):
-            return self._recorder.record(seed, run, self._before.get(seed), seconds)
+            return self._recorder.record(seed, run, played, self._before.get(seed), seconds)
 
     def _run(self, seed: int, request: Training) -> Run:
         experiment, store = self._experiment, self._store
