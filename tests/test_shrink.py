@@ -368,6 +368,11 @@ def test_cases_drawn_at_random_are_equivalent_or_refused() -> None:
     assert found["shrunk"] > 10
 
 
+def test_noise_that_reads_observations_themselves() -> None:
+    """No layer between observations and gSDE: a case that was drawn once."""
+    assert examine(Drawn("ppo", (), (3,), nn.Tanh, None, False, True, 0.05, 0.0, 0.0, False, False, 0)) == "shrunk"
+
+
 def test_a_drawn_case_without_zeros_stays_as_it_is() -> None:
     case = Drawn("ppo", (4,), (4,), nn.Tanh, None, True, False, 1.0, 0.0, 0.0, True, False, 0)
     assert examine(case) == "same"

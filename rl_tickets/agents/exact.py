@@ -12,6 +12,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from rl_tickets.agents.probing import States
@@ -50,6 +51,8 @@ class Exact:
         for module in self._policy.modules():
             if list(module.parameters(recurse=False)):
                 module.register_forward_pre_hook(_to_double)
+            if isinstance(module, BaseFeaturesExtractor):  # What SB3 preprocesses is single precision.
+                module.register_forward_hook(lambda m, args, features: _double(features))
         networks: list[nn.Module] = [child for child in self._policy.children() if isinstance(child, BaseModel)]
         self._networks = networks or [self._policy]
         self._recurrent = hasattr(self._policy, "lstm_actor")
@@ -83,6 +86,20 @@ class Exact:
                 actions, after = self._policy.predict(part, state=state, deterministic=True)
             state = after if self._recurrent else None
             found.append(actions)
+        return np.concatenate(found)
+
+    def weigh(self, observations: Observations) -> npt.NDArray[np.float64]:
+        """Outputs of the last layer that `predict` runs, shape (rows, outputs): what discrete actions are chosen by."""
+        last: list[torch.Tensor] = []
+        found = []
+        with ExitStack() as hooks:
+            for module in self._policy.modules():
+                if isinstance(module, nn.Linear):
+                    handle = module.register_forward_hook(lambda m, args, output: last.append(output))
+                    hooks.callback(handle.remove)
+            for part in self._parts(observations):
+                self._policy.predict(part, deterministic=True)
+                found.append(last[-1].numpy(force=True))
         return np.concatenate(found)
 
     def _parts(self, observations: Observations) -> Iterator[Observations]:

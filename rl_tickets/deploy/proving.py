@@ -40,22 +40,21 @@ def demand_equivalent(
             said = [
                 torch.cat([part.flatten() for part in outputs[head]]).numpy(force=True) for outputs in (before, after)
             ]
-            _demand_near(f"the outputs of {head!r}", *said)
+            demand_near(f"the outputs of {head!r}", *said)
         actions = ours.act(observations), theirs.act(observations)
         if isinstance(old.action_space, spaces.Box):
-            _demand_near("greedy actions", *actions)
+            demand_near("greedy actions", *actions)
         elif (other := (actions[0] != actions[1]).reshape(len(actions[0]), -1).any(1).sum()) > 0:
             raise EquivalenceError(
-                f"the smaller agent would choose another greedy action in {other} of {len(actions[0])} states; "
-                "it is not given out"
+                f"greedy actions would differ in {other} of {len(actions[0])} states; it is not given out"
             )
 
 
-def _demand_near(what: str, old: np.ndarray, new: np.ndarray) -> None:
+def demand_near(what: str, old: np.ndarray, new: np.ndarray) -> None:
+    """Refuses two arrays that differ by more than `TOLERANCE`."""
     allowed = TOLERANCE * max(1.0, float(np.abs(old).max(initial=0.0)))
     furthest = float(np.abs(old - new).max(initial=0.0))
     if not furthest <= allowed:  # NaN is not near anything.
         raise EquivalenceError(
-            f"{what} would differ by up to {furthest:.3g} where {allowed:.3g} is allowed; the smaller agent is not "
-            "given out"
+            f"{what} would differ by up to {furthest:.3g}, where {allowed:.3g} is allowed; it is not given out"
         )
