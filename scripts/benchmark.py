@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 from measures.cohorts import cohorts, simulator
+from measures.deploying import deployed, exported_bytes, shrunk_training
 from measures.holding import holding, pruning_round
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
@@ -35,6 +36,9 @@ PARTS = {
         long_search,
         scaling,
         memory_slope,
+        shrunk_training,
+        deployed,
+        exported_bytes,
     )
 }
 

@@ -67,6 +67,7 @@ class Greedy(nn.Module):
         if isinstance(model.action_space, spaces.Box):
             self.register_buffer("low", torch.as_tensor(model.action_space.low))
             self.register_buffer("high", torch.as_tensor(model.action_space.high))
+        self._bounds = _scalar_bounds(model.action_space)
         self.eval()
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
@@ -75,12 +76,24 @@ class Greedy(nn.Module):
             observation = near.clamp(-self.incoming.clip, self.incoming.clip).float()
         if self.incoming.transposed:
             observation = observation.permute(0, 3, 1, 2)
-        actions = self.policy._predict(observation, deterministic=True).reshape(-1, *(self._actions.shape or ()))
+        actions = self.policy._predict(observation, deterministic=True)
+        shape = self._actions.shape or ()
+        if actions.shape[1:] != shape:
+            actions = actions.reshape(-1, *shape)
         if not isinstance(self._actions, spaces.Box):
             return actions
         if self.policy.squash_output:
             return self.low + 0.5 * (actions + 1.0) * (self.high - self.low)
+        if self._bounds is not None:
+            return actions.clamp(*self._bounds)
         return torch.minimum(torch.maximum(actions, self.low), self.high)
+
+
+def _scalar_bounds(space: spaces.Space[Any]) -> tuple[float, float] | None:
+    """Bounds that are the same in every dimension: one operation of a graph instead of two."""
+    if not isinstance(space, spaces.Box) or len({*space.low.flat}) > 1 or len({*space.high.flat}) > 1:
+        return None
+    return float(space.low.flat[0]), float(space.high.flat[0])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -46,13 +46,18 @@ def write_onnx(model: BaseAlgorithm, path: Path) -> None:
     write_whole(path, _bare(program.model_proto))
 
 
-def read_onnx(path: Path) -> Any:
-    """A session on one thread, and what it answers: `read_onnx(path)(observations) -> actions`."""
+def ort_session(path: Path) -> Any:
+    """An onnxruntime session on one thread of the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def read_onnx(path: Path) -> Callable[[Array], Array]:
+    """What a file answers: `read_onnx(path)(observations) -> actions`."""
+    session = ort_session(path)
     return lambda observations: session.run([OUTPUT], {INPUT: observations})[0]
 
 
