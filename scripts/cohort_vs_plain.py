@@ -14,7 +14,7 @@ from scipy import stats
 
 import rl_tickets as rt
 from rl_tickets.lab.task import one_thread
-from rl_tickets.report.plots import save
+from rl_tickets.report.looks import save
 from rl_tickets.report.tables import read_levels
 from rl_tickets.tickets.archive import write_whole
 

@@ -1,4 +1,4 @@
-"""Rebuilds tables, plots and TensorBoard summaries of results folders from their CSV files alone."""
+"""Rebuilds reports and TensorBoard summaries of results folders from their CSV files alone, and results/README.md."""
 
 from pathlib import Path
 
@@ -6,21 +6,24 @@ import tyro
 from rich.console import Console
 
 from rl_tickets.lab.user_errors import complain
-from rl_tickets.report import terminal_table, write_report
+from rl_tickets.report import terminal_table, write_index, write_report
+
+RESULTS = Path("results")
 
 
 def report(folders: tyro.conf.Positional[tuple[Path, ...]] = (), /) -> None:
-    """Writes report.md and the plots of each folder anew; by default of every folder in results/.
+    """Writes report.md and the plots of each folder anew; by default of every folder in results/, and its README.md.
 
     Args:
         folders: results folders.
     """
-    for folder in folders or sorted(path.parent for path in Path("results").glob("*/experiment.json")):
-        try:
-            summary = write_report(folder)
-        except (ValueError, OSError) as error:
-            complain(error)
-        Console().print(terminal_table(summary))
+    try:
+        for folder in folders or sorted(path.parent for path in RESULTS.glob("*/experiment.json")):
+            Console().print(terminal_table(write_report(folder)))
+        if not folders:
+            write_index(RESULTS)
+    except (ValueError, OSError) as error:
+        complain(error)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -336,6 +338,27 @@ def test_compiling_leaves_the_checks_of_distributions_on() -> None:
         "assert Distribution._validate_args is True\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.compiled
+def test_a_fork_of_what_has_compiled_compiles_too(tmp_path: Path) -> None:
+    """As in a user's own ProcessPoolExecutor: its compiler does not wait for threads that stayed behind."""
+    program = (
+        "import os, signal\n"
+        "import torch\n"
+        "from rl_tickets.training.cohorts.tracing import Traced\n"
+        "Traced(lambda _, x: (x + 1,), (), torch.ones(3))(torch.ones(3))\n"
+        "if not (child := os.fork()):\n"
+        "    signal.alarm(120)\n"
+        "    Traced(lambda _, x: (x.sin() + 2,), (), torch.ones(5))(torch.ones(5))\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    command, empty = [sys.executable, "-W", "ignore", "-c", program], {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        command, env={**os.environ, **empty}, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -694,7 +717,7 @@ def test_what_cannot_join_is_told_why(reason: str) -> None:
 
 def test_environments_in_processes_of_their_own() -> None:
     def make(seed: int) -> PPO:
-        return ppo(seed, partial(SubprocVecEnv, [partial(gym.make, "CartPole-v1")] * 2, start_method="fork"))
+        return ppo(seed, partial(SubprocVecEnv, [partial(gym.make, "CartPole-v1")] * 2))
 
     def runs() -> list[Run]:
         return [Run(setting(make, seed, 64), Training(0)) for seed in range(2)]

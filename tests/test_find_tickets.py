@@ -259,7 +259,7 @@ def test_an_environment_that_all_levels_share_stays_open() -> None:
 
 def test_processes_of_earlier_levels_end(tmp_path: Path) -> None:
     def make(seed: int) -> PPO:
-        env = SubprocVecEnv([partial(gym.make, "CartPole-v1")] * 2, start_method="fork")
+        env = SubprocVecEnv([partial(gym.make, "CartPole-v1")] * 2)
         return PPO("MlpPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=seed, policy_kwargs=small())
 
     models = []

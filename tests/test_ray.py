@@ -24,7 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tiny import PPO_EXPERIMENT, ROOT, assert_same, make_env, wait_for
 
 import rl_tickets as rt
-from rl_tickets.lab.ray_executor import RayExecutor
+from rl_tickets.lab.ray_executor import TRIES, RayExecutor
 
 GATE = "RL_TICKETS_GATE"
 """Environment variable that names a folder, where the workers of the cluster say what they do."""
@@ -109,6 +109,7 @@ def cluster(gate: Path) -> Iterator[Cluster]:
         patch.setenv(GATE, str(gate))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # Whatever else this machine's memory is used for.
         cluster = Cluster(initialize_head=True, head_node_args=NODE)
         yield cluster
         cluster.shutdown()
@@ -141,10 +142,12 @@ def test_a_node_dies_in_the_middle(cluster: Cluster, gate: Path, closed: Path, t
     second = cluster.add_node(**NODE)
 
     def kill_one() -> None:
-        wait_for(lambda: len(waiting(gate)) == 2)
-        cluster.remove_node(second, allow_graceful=False)
-        wait_for(lambda: sum(map(at_work, waiting(gate))) == 1)
-        closed.unlink()
+        try:
+            wait_for(lambda: len(waiting(gate)) == 2)
+            cluster.remove_node(second, allow_graceful=False)
+            wait_for(lambda: sum(map(at_work, waiting(gate))) == 1)
+        finally:
+            closed.unlink()
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
@@ -160,6 +163,19 @@ def test_a_node_dies_in_the_middle(cluster: Cluster, gate: Path, closed: Path, t
     resumed = [int(steps) for node, steps in begun if node != lost]
     assert begun.count([lost, "0"]) == 1
     assert resumed.count(64) + resumed.count(128) > 0, "what the dead node had begun went on from its checkpoint"
+
+
+def dies(gate: Path) -> None:
+    (gate / f"died-{os.getpid()}").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_kills_every_worker_is_given_up(cluster: Cluster, gate: Path) -> None:
+    with RayExecutor(cluster.address) as executor:
+        told = r"^Ray gave a task up \(.+\); what is finished is kept, run again to go on$"
+        with pytest.raises(RuntimeError, match=told):
+            executor.submit(dies, gate).result(timeout=300)
+    assert len(list(gate.glob("died-*"))) == TRIES
 
 
 def raising(parent: int, gate: Path) -> gym.Env[Any, Any]:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import rl_tickets.report as report
 from rl_tickets.evaluation.families import holm
 from rl_tickets.evaluation.statistics import interval
-from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_level, write_report
+from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_index, write_level, write_report
+from rl_tickets.report.facets import return_against_density
 from rl_tickets.report.looks import by_place
-from rl_tickets.report.plots import return_against_density
 from rl_tickets.report.rows import LayerRow, LevelRow, Run, Series
 from rl_tickets.report.tables import append_rows
 from rl_tickets.report.tensorboard import picture
@@ -245,7 +246,29 @@ def test_collapsed_layers_are_named(tmp_path):
     ]
     folder = save(tmp_path, levels)
     assert write_report(folder).searches[0].levels[0].collapsed == {"a.weight": 2, "b.weight": 2}
-    assert "last weight of `a.weight` in 2 runs and `b.weight` in 2 runs" in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    assert "last weight of `a.weight` in `imp` (at density 0.8: 2 runs)." in text
+    assert text.count("a.weight") == 1
+
+
+def test_a_layer_that_collapses_at_many_densities_is_told_once(tmp_path):
+    at = {1: 1, 2: 3, 3: 2}
+    levels = [
+        *runs("dense", [100.0]),
+        *(
+            level(name, seed, index, 99, collapsed="a.weight" if seed < runs_ else "")
+            for name in ("imp", "control")
+            for index, runs_ in at.items()
+            for seed in range(6)
+        ),
+    ]
+    folder = save(tmp_path, levels, searches={"imp": IMP, "control": plan("Control", "imp")})
+    write_report(folder)
+    (told,) = [line for line in (folder / "report.md").read_text().splitlines() if "a.weight" in line]
+    assert told == (
+        "- Pruning would have taken the last weight of `a.weight` in `imp` (from density 0.8 on: 3 runs of a density "
+        "at most)."
+    )
 
 
 def birds(name):
@@ -496,6 +519,7 @@ def test_numbers_as_people_read_them():
 def test_two_calls_give_the_same_bytes(toy, tmp_path):
     names = [
         "report.md",
+        "contrasts.png",
         "return_vs_density.png",
         "learning_curves.png",
         "layer_density.png",
@@ -508,9 +532,23 @@ def test_two_calls_give_the_same_bytes(toy, tmp_path):
     assert not [path for path in toy.iterdir() if path.name.startswith(".")]
 
 
+def test_an_index_tells_every_report_with_its_sentence_and_command(tmp_path):
+    for name in ("b", "a"):
+        write_report(save(tmp_path / name, typical(seeds=2)))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "report.md").write_text("# Other\n\nMade by `python other.py`.\n\n![Plot](plot.png)\n")
+    text = write_index(tmp_path).read_text()
+    assert re.findall(r"^## \[(\w)\]\(\1/report.md\)$", text, re.MULTILINE) == ["a", "b", "c"]
+    assert text.count(headline(Summary.read(tmp_path / "a"))) == 2
+    assert text.count("![What it returns more than its controls](a/contrasts.png)") == 1
+    assert text.endswith("## [c](c/report.md)\n\n![Plot](c/plot.png)\n\n```\npython other.py\n```\n")
+    with pytest.raises(ValueError, match=r"holds no results folder with a report\.md"):
+        write_index(tmp_path / "a")
+
+
 def test_plots_only_of_what_there_is(tmp_path):
     write_report(save(tmp_path, typical(seeds=2)))
-    assert [path.name for path in tmp_path.glob("*.png")] == ["return_vs_density.png"]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"return_vs_density.png", "contrasts.png"}
 
 
 def test_no_plot_of_a_single_point(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tiny import PPO_EXPERIMENT, assert_same, counted, forked, trained_steps
+from tiny import PPO_EXPERIMENT, assert_same, child, counted, forked, trained_steps
 
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
@@ -54,8 +53,8 @@ def dying(share: str, out: Path, writes: int) -> None:
 
 
 def side_by_side(*acts: Callable[[], object]) -> set[int | None]:
-    """Exit statuses of processes at work at the same time, which share what is imported here."""
-    processes = [multiprocessing.get_context("fork").Process(target=each) for each in acts]
+    """Exit statuses of processes at work at the same time."""
+    processes = [child(each) for each in acts]
     for process in processes:
         process.start()
     for process in processes:

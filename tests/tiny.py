@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 import gymnasium as gym
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -110,22 +112,39 @@ def assert_same(folder: Path, reference: Path) -> None:
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
+FORKSERVER = multiprocessing.get_context("forkserver")
+"""Forks a process that has no threads; forks of one that has had Ray, or torch, at work now and then never end."""
+FORKSERVER.set_forkserver_preload(["rl_tickets", "sb3_contrib"])
+
+
+def child(act: Callable[[], object]) -> BaseProcess:
+    """A process that will act where this one stands now, and need not import what takes long."""
+    return FORKSERVER.Process(target=_act, args=(cloudpickle.dumps(act), dict(os.environ)))
+
+
+def _act(pickled: bytes, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    act: Callable[[], object] = cloudpickle.loads(pickled)
+    act()
+
+
 def forked(act: Callable[[], object], kill_when: Callable[[], object] = lambda: False) -> int | None:
-    """Exit status of a child process that shares what is imported here; killed once something has happened."""
-    child = multiprocessing.get_context("fork").Process(target=act)
-    child.start()
-    while child.is_alive() and not kill_when():
-        child.join(0.02)
-    if child.is_alive():
-        child.kill()
-    child.join()
-    status = child.exitcode
-    child.close()
+    """Exit status of a child process; killed once something has happened."""
+    process = child(act)
+    process.start()
+    while process.is_alive() and not kill_when():
+        process.join(0.02)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    status = process.exitcode
+    process.close()
     return status
 
 
 def run_script(script: Path, *arguments: object, before: Callable[[], object] = lambda: None) -> tuple[int | None, str]:
-    """Exit status and stderr of a script run in a child process that shares what is imported here."""
+    """Exit status and stderr of a script run in a child process."""
     errors = script.parent / "stderr"
 
     def act() -> None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 PATIENCE = 10.0
 """Seconds for the head of a cluster to answer at all."""
+TRIES = 4
+"""Workers that may die under one task, for want of memory or by a signal, while their nodes live."""
 
 
 class RayExecutor(Executor):
     """Submits to Ray; a task whose node dies is begun again on another, where it goes on from its last checkpoint.
+
+    So is one whose worker dies while its node lives, but not for ever: what kills every worker that takes it up ends
+    with a RuntimeError.
 
     A node that is only cut off may go on beside its successor. Both write the same bytes, each file beside under a name
     of its own and renamed, so that it does not matter who comes last.
@@ -41,12 +48,13 @@ class RayExecutor(Executor):
         self._ours = not ray.is_initialized()
         if self._ours:
             _connect(ray, address)
-        self._call: Any = ray.remote(num_cpus=1, max_retries=-1)(_call)
+        # Ray's own retries know no end where a worker always dies for want of memory.
+        self._call: Any = ray.remote(num_cpus=1, max_retries=0)(_call)
         self._futures: set[_RayFuture] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """See `Executor`; one core for each task, begun again as often as its node dies."""
-        future = _RayFuture(self._ray, self._call.remote(fn, args, kwargs))
+        future = _RayFuture(self._ray, partial(self._call.remote, fn, args, kwargs))
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
@@ -67,22 +75,42 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 class _RayFuture(Future[Any]):
     """What comes of a Ray task; to cancel it is to end the task, begun or not."""
 
-    def __init__(self, ray: Any, reference: Any) -> None:
+    def __init__(self, ray: Any, begin: Callable[[], Any]) -> None:
         super().__init__()
-        self._ray, self._reference = ray, reference
-        reference.future().add_done_callback(self._settle)
+        self._ray, self._begin, self._tries = ray, begin, TRIES
+        self._go()
+
+    def _go(self) -> None:
+        self._reference = self._begin()
+        self._reference.future().add_done_callback(self._settle)
+        if self.cancelled():  # Meanwhile.
+            self._stop()
 
     def cancel(self) -> bool:
-        cancelled = super().cancel()
-        if cancelled:
-            with suppress(self._ray.exceptions.RayError, RuntimeError):  # Nothing runs on a cluster that is gone.
-                self._ray.cancel(self._reference, force=True)
+        if cancelled := super().cancel():
+            self._stop()
         return cancelled
 
+    def _stop(self) -> None:
+        with suppress(self._ray.exceptions.RayError, RuntimeError):  # Nothing runs on a cluster that is gone.
+            self._ray.cancel(self._reference, force=True)
+
     def _settle(self, told: Future[Any]) -> None:
-        if not self.set_running_or_notify_cancel():
-            return
         error = told.exception()
+        if not self.cancelled() and self._begins_again(error):
+            # Ray calls this in the thread that would have to submit.
+            threading.Thread(target=self._go, daemon=True).start()
+        elif self.set_running_or_notify_cancel():
+            self._end(told, error)
+
+    def _begins_again(self, error: BaseException | None) -> bool:
+        died = self._ray.exceptions
+        self._tries -= isinstance(error, died.WorkerCrashedError | died.OutOfMemoryError)
+        return (
+            isinstance(error, died.NodeDiedError | died.WorkerCrashedError | died.OutOfMemoryError) and self._tries > 0
+        )
+
+    def _end(self, told: Future[Any], error: BaseException | None) -> None:
         if error is None:
             self.set_result(told.result())
         elif isinstance(cause := getattr(error, "cause", None), BaseException):

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy import stats
 
 from . import looks
 from .looks import DENSE_LOOK
@@ -14,28 +16,37 @@ from .searches import DENSE
 from .wording import plain
 
 SHOWN_LEVELS = 5
-GRID = 40
+GRID = 60
+WINDOW = 0.1
+"""Of a training, over which the mean is taken at least."""
 Curve = NDArray[np.float64]
 """Environment steps and mean returns, shape (2, stretches)."""
 
 
 def learning_curves(
-    rows: Sequence[Series], names: Sequence[str], densities: Mapping[tuple[str, int], float] | None = None
+    rows: Sequence[Series],
+    names: Sequence[str],
+    densities: Mapping[tuple[str, int], float] | None = None,
+    *,
+    segment: int = 0,
 ) -> Figure | None:
-    """Training return over environment steps, mean of the seeds: a panel per search, sparser levels lighter.
+    """Training return over environment steps, mean of the seeds with its interval: a panel per search, sparser lighter.
 
+    Each point is a moving mean, over a tenth of the training or over a whole segment, whichever is longer: where
+    training is cut, all environments are reset, and the first episodes to end after it are the short ones.
     None where no run has two stretches to draw a line between.
 
     Args:
         rows: the table "curves".
         names: searches in their order.
         densities: which density a search has at a level, for the legend; without it, levels are counted.
+        segment: environment steps between two cuts, 0 where nothing is cut.
     """
-    curves = _curves(rows)
+    curves = _curves(rows, segment)
     if not curves:
         return None
     shown = [name for name in names if any(search == name and level > 0 for search, level in curves)] or [DENSE]
-    figure, panels = looks.panels(shown, "environment steps", "training return (mean of the seeds)")
+    figure, panels = looks.panels(shown, "environment steps", "training return")
     chosen = {
         (name, level)
         for name in shown
@@ -44,16 +55,16 @@ def learning_curves(
     shades = _shades(chosen, densities)
     labelled: dict[str, tuple[float, str]] = {}
     for name, axes in zip(shown, panels, strict=True):
-        axes.plot(*_mean_curve(curves.get((DENSE, 0), [])), color=DENSE_LOOK.colour, linewidth=1.6, label=_DENSE_LABEL)
+        _draw(axes, curves.get((DENSE, 0), []), DENSE_LOOK.colour, _DENSE_LABEL)
         for search, level in sorted(chosen):
             if search == name:
                 place, label = shades[search, level]
-                axes.plot(*_mean_curve(curves[search, level]), color=looks.ramp()(place), linewidth=1.6)
+                _draw(axes, curves[search, level], looks.ramp()(place))
                 labelled[label] = (place, label)
         looks.thousands(axes)
     for place, label in sorted(labelled.values()):
         panels[0].plot([], [], color=looks.ramp()(place), linewidth=2.2, label=label)
-    looks.title(figure, "Learning curves")
+    looks.title(figure, "Learning curves (moving mean; band: 95 % interval of the mean of the seeds)")
     looks.legend(figure, panels[0], "density" if densities is not None else "level")
     return figure
 
@@ -61,26 +72,44 @@ def learning_curves(
 _DENSE_LABEL = "1 (dense)"
 
 
-def _curves(rows: Sequence[Series]) -> dict[tuple[str, int], list[Curve]]:
+def _curves(rows: Sequence[Series], segment: int) -> dict[tuple[str, int], list[Curve]]:
     """Search and level -> the curve of each seed that has two stretches with a finite return."""
     found: dict[tuple[str, int], list[Curve]] = {}
     for row in rows:
         steps, sums, episodes = (
             np.asarray(row.columns[name], dtype=np.float64) for name in ("timesteps", "total_return", "episodes")
         )
-        curve = np.stack([steps, sums / episodes])
-        curve = curve[:, np.isfinite(curve[1])]
-        if curve.shape[1] > 1:
+        finite = np.isfinite(sums)
+        if finite.sum() > 1:
+            curve = _moving(steps[finite], sums[finite], episodes[finite], segment)
             found.setdefault((row.run.label, row.run.level), []).append(curve)
     return found
 
 
-def _mean_curve(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moving(
+    steps: NDArray[np.float64], sums: NDArray[np.float64], episodes: NDArray[np.float64], segment: int
+) -> Curve:
+    """At the end of each stretch, the mean return of all episodes of the window that ends there."""
+    window = max(segment, WINDOW * (steps[-1] - steps[0]))
+    first = np.searchsorted(steps, steps - window, side="right")
+    totals = [np.concatenate([[0.0], np.cumsum(values)]) for values in (sums, episodes)]
+    ends = np.arange(1, len(steps) + 1)
+    returned, counted = (total[ends] - total[first] for total in totals)
+    return np.stack([steps, returned / counted])
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], colour: object, label: str = "") -> None:
     """Mean over the seeds, each interpolated to the same steps: stretches of different seeds end at different ones."""
     if not curves:
-        return np.empty(0), np.empty(0)
+        return
     grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), GRID)
-    return grid, np.mean([np.interp(grid, steps, returns) for steps, returns in curves], axis=0)
+    returns = np.stack([np.interp(grid, steps, returns) for steps, returns in curves])
+    mean = returns.mean(axis=0)
+    axes.plot(grid, mean, color=colour, linewidth=1.6, label=label or None)
+    if len(curves) > 1:
+        error = returns.std(axis=0, ddof=1) / math.sqrt(len(curves))
+        half = stats.t.ppf(0.975, len(curves) - 1) * error
+        axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.14, linewidth=0)
 
 
 def _shades(

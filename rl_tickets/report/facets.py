@@ -13,6 +13,7 @@ from . import looks
 from .judging import LevelSummary
 from .looks import DENSE_LOOK, INK, MUTED, Look
 from .summary import SearchSummary, Summary
+from .zoom import crowded, enlarge_top
 
 COLUMNS = 3
 DEPTH = 0.2
@@ -40,10 +41,15 @@ def return_against_density(summary: Summary) -> Figure | None:
     panels, rest = grid[: len(pairs)], grid[len(pairs) :]
     low, high = _limits(summary)
     room = DODGE * _gap(summary)
+    scores = [*summary.dense.scores.values(), *_scores(first)]
+    if zoomed := crowded(scores, low, high):
+        high = max(max(scores), summary.dense.returned) + 0.01 * (high - low)
     for (search, other), axes in zip(pairs, panels, strict=True):
         _background(axes, summary)
         for side, each in enumerate(each for each in (search, other) if each is not None):
             _search(axes, summary, each, drawn[each.name], (1 - 2 * side if other else 0) * room, room, low)
+        if zoomed:
+            enlarge_top(axes, low, high)
         axes.set_ylim(low, high)
         _head(axes, other.name if other else search.name, "against " if other else "", drawn[(other or search).name])
         if axes not in panels[::columns]:
@@ -63,9 +69,14 @@ def return_against_density(summary: Summary) -> Figure | None:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("density", color=INK)
     seeds = max(len(level.scores) for level in first.levels)
-    looks.title(figure, f"{summary.name}: return against density (line: IQM; dot: one of {seeds} seeds)")
+    enlarged = "; shaded: enlarged" if zoomed else ""
+    looks.title(figure, f"{summary.name}: return against density (line: IQM; dot: one of {seeds} seeds{enlarged})")
     looks.legend(figure, panels[0], extra=_keys(summary, others, drawn))
     return figure
+
+
+def _scores(search: SearchSummary) -> list[float]:
+    return [score for level in search.levels for score in level.scores.values()]
 
 
 def _gap(summary: Summary) -> float:

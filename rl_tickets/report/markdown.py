@@ -1,7 +1,6 @@
 """report.md: the verdict, the numbers behind it, the plots, and the command that made them."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from rl_tickets.evaluation.failures import EXCESS
@@ -10,22 +9,17 @@ from .contrasts import AtDensity, Beside
 from .explaining import AT_EACH, CONTRASTS, levels, power
 from .headline import LEVEL, headline
 from .judging import TOO_FEW, LevelSummary
+from .notes import notes
 from .summary import Summary
 from .wording import (
     between,
-    counted,
-    listed,
     p_value,
     plain,
     ratio,
-    shortened,
     signed,
     spanned,
     sparsity,
 )
-
-LONGEST_PROBLEM = 160
-"""Characters of an error: what follows are often the numbers of one run, which tell nothing and differ everywhere."""
 
 COLUMNS = (
     "search",
@@ -59,8 +53,8 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     if described:
         parts.append("\n".join(["Searches:", "", *described]))
     parts += [savings.sentence for savings in summary.savings]
-    if notes(summary):
-        parts.append("\n".join(["Notes:", "", *(f"- {note}" for note in notes(summary))]))
+    if found_notes := notes(summary):
+        parts.append("\n".join(["Notes:", "", *(f"- {note}" for note in found_notes)]))
     parts += [f"![{caption}]({file})" for caption, file in plots]
     if summary.command:
         parts.append(f"Made by\n\n```\n{summary.command}\n```")
@@ -92,35 +86,6 @@ def cells(level: LevelSummary) -> tuple[str, ...]:
         reliable,
         matches,
     )
-
-
-def notes(summary: Summary) -> list[str]:
-    """What a reader must know before trusting the numbers: runs that diverged, layers that collapsed."""
-    found = []
-    for level in summary.levels:
-        where = f"`{level.search}` at density {plain(level.density)}"
-        if level.diverged:
-            found.append(f"{where}: {counted(level.diverged, 'run')} diverged (a weight became NaN or infinite).")
-        if level.unscored:
-            how = "left out" if summary.random_return is None else "scored as a random policy"
-            found.append(f"{where}: {counted(level.unscored, 'run')} without a finite return, {how}.")
-        if level.collapsed:
-            layers = [f"`{layer}` in {counted(runs, 'run')}" for layer, runs in level.collapsed.items()]
-            found.append(f"{where}: pruning would have taken the last weight of {listed(layers)}.")
-    return [*found, *_problems(summary)]
-
-
-def _problems(summary: Summary) -> list[str]:
-    """What trainings raised once weights were no longer finite: each said once, with the runs that said it."""
-    said: dict[str, list[str]] = {}
-    for level in summary.levels:
-        short: Counter[str] = Counter()
-        for problem, runs in level.problems.items():
-            short[shortened(problem, LONGEST_PROBLEM)] += runs
-        for problem, runs in short.items():
-            where = f"`{level.search}` at density {plain(level.density)} ({counted(runs, 'run')})"
-            said.setdefault(problem, []).append(where)
-    return [f"Training ended with `{problem}` in {listed(where)}." for problem, where in said.items()]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -30,6 +30,13 @@ class Results:
     curves: tuple[Series, ...]
     distances: tuple[Series, ...]
 
+    @property
+    def stopped(self) -> dict[Run, int]:
+        """Environment steps trained by every run that ended before its budget."""
+        budget = self.settings.get("total_timesteps")
+        whole = budget if isinstance(budget, int) else max(row.timesteps for row in self.levels)
+        return {row.run: row.timesteps for row in self.levels if row.start + row.timesteps < whole}
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; ValueError, in one sentence, where no report can be made of it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +131,16 @@ def _quiet() -> Iterator[None]:
 
 def _drop(record: logging.LogRecord) -> bool:
     return "No CUDA runtime is found" not in record.getMessage()
+
+
+def _forget_threads() -> None:
+    """The compiler's threads stay behind in a fork, where it would wait for them for ever."""
+    if (compiling := sys.modules.get("torch._inductor.async_compile")) is not None:
+        compiling.AsyncCompile.pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows, where nothing forks.
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _layout(tensor: torch.Tensor) -> tuple[Any, ...]:
