@@ -19,7 +19,7 @@ HEIGHT, CAPTION, FRAMES_PER_SECOND = 240, 36, 25
 
 def film(
     agents: Mapping[str, BaseAlgorithm],
-    make_env: Callable[[], gym.Env[Any, Any]],
+    make_env: Callable[[], Any],
     path: str | Path,
     *,
     seed: int = 0,
@@ -61,10 +61,10 @@ def film(
     return path
 
 
-def _rendered(make_env: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+def _rendered(make_env: Callable[[], Any]) -> gym.Env[Any, Any]:
     env = make_env()
-    spec = env.spec
-    if spec is None:
+    spec = getattr(env, "spec", None)
+    if spec is None or not isinstance(env, gym.Env):
         raise ValueError(
             "make_env gives an environment that Gymnasium did not make, so it cannot be made to be rendered"
         )

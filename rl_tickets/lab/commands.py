@@ -1,5 +1,5 @@
 """The command line of the package itself: what is in a ticket, how two experiments compare, one evaluated over,
-a policy exported."""
+a policy exported or filmed."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from rich.table import Table
 from rl_tickets.deploy.exporting import export as write_policy
 from rl_tickets.deploy.shrinking import shrink
 from rl_tickets.lab.evaluating import evaluate_over, experiment_of
+from rl_tickets.lab.filming import film_results
 from rl_tickets.lab.loading import agent_of
 from rl_tickets.lab.user_errors import complain
 from rl_tickets.report import compare_folders, terminal_table
@@ -94,13 +95,37 @@ def export(
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+def film(
+    path: tyro.conf.Positional[Path],
+    /,
+    *,
+    out: Path = Path("beside.gif"),
+    script: Path | None = None,
+    search: str | None = None,
+    seed: int = 0,
+    seconds: float = 20.0,
+) -> None:
+    """Films a sparse agent beside the dense one of its seed, both with the weights they ended with.
+
+    Args:
+        path: a results folder that kept final weights, whose sparsest agent is filmed; or a ticket in one.
+        out: .gif or .webp.
+        script: that made the folder; by default the one that its command names.
+        search: of a folder, whose agent is filmed; by default the first.
+        seed: of both agents' environments.
+        seconds: after which the film ends, in the environment's own time.
+    """
+    print(film_results(path, out=out, script=script, search=search, seed=seed, seconds=seconds))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `show`, `compare`, `evaluate` or `export`; what a user can mend ends with one sentence and exit status 2."""
+    """Runs one of the commands; what a user can mend ends with one sentence and exit status 2."""
     commands: dict[str, Callable[..., None]] = {
         "show": show,
         "compare": compare_results,
         "evaluate": evaluate,
         "export": export,
+        "film": film,
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="python -m rl_tickets", description=__doc__)
