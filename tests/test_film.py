@@ -59,7 +59,7 @@ def test_what_cannot_be_filmed_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="an environment that Gymnasium did not make"):
         rt.film({"one": make_ppo(0)}, Own, tmp_path / "film.gif")
     with pytest.raises(
-        ValueError, match="Steered wrapper does not inherit from .*, therefore, the wrapper cannot be recreated"
+        ValueError, match=r"Steered wrapper does not inherit from .*, therefore, the wrapper cannot be recreated"
     ):
         rt.film({"one": make_ppo(0)}, lambda: Steered(make_env()), tmp_path / "film.gif")  # type: ignore[arg-type, return-value]
     assert not list(tmp_path.iterdir())
