@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 from measures.cohorts import cohorts, simulator
+from measures.deploying import deployed, exported_bytes, shrunk_training
 from measures.holding import holding, pruning_round
 from measures.playing import playing
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
@@ -37,6 +38,9 @@ PARTS = {
         long_search,
         scaling,
         memory_slope,
+        shrunk_training,
+        deployed,
+        exported_bytes,
     )
 }
 
