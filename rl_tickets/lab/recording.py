@@ -87,6 +87,7 @@ class Recorder:
             collapsed=" ".join(ticket.provenance.get("collapsed", ())),
             ticket=path,
             overall_density=ticket.overall_density,
+            spent=request.spent,
         )
 
     def _keeps(self, seed: int, request: Training) -> bool:

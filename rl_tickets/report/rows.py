@@ -70,6 +70,9 @@ class LevelRow:
     """The ticket's file, relative to the results folder, or empty."""
     overall_density: float | None = None
     """Fraction kept of all the trained networks' parameters, those never pruned included; None in older folders."""
+    spent: int | None = None
+    """Environment steps that it took to find the ticket, before this level; None in older folders, and where the search
+    does not say."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", " ".join(self.problem.split()))
@@ -95,6 +98,7 @@ class LevelRow:
             collapsed=cells["collapsed"],
             ticket=cells["ticket"],
             overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
+            spent=int(spent) if (spent := cells.get("spent")) else None,
         )
 
 

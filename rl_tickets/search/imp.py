@@ -14,11 +14,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.search.checking import demand_a_weight_a_layer, demand_learning
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
-from rl_tickets.tickets.mask import Mask, kept_count
+from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
@@ -70,13 +71,16 @@ class IMP(Plan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         trained = yield self._dense(setup)
-        point = trained.at(self.rewind.at)
+        point, spent = trained.at(self.rewind.at), trained.timesteps
         for level, density in enumerate(self._densities(setup)[1:], start=1):
             pruned = self._prune(level, density, point, trained)
             start = self.rewind.start(point, trained.end)
             ticket = self._ticket(level, pruned, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
-            trained = yield Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
+            trained = yield Training(
+                level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
+            )
+            spent += trained.timesteps
 
     def _dense(self, setup: Setup) -> Training:
         during = () if self.early_bird is None else (self._bird(self.early_bird, setup),)
@@ -158,18 +162,10 @@ class IMP(Plan):
                 f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
-        if (starts := getattr(model, "learning_starts", 0)) >= setup.total_timesteps:
-            raise ValueError(
-                f"nothing would be trained: learning_starts={starts} is not below the budget of "
-                f"{setup.total_timesteps} environment steps; choose an earlier start or a larger budget"
-            )
-        total, layers = (mask := Mask.dense(model, setup.prunable)).total, len(mask)
-        for density in self._densities(setup):
-            if self.keep_last and kept_count(density, total) < layers:
-                raise ValueError(
-                    f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the {layers} layers; "
-                    f"the lowest that leaves each layer one is {layers / total:.3g}"
-                )
+        demand_learning(model, setup.total_timesteps)
+        mask = Mask.dense(model, setup.prunable)
+        if self.keep_last:
+            demand_a_weight_a_layer(mask, self._densities(setup))
         if isinstance(self.rewind, FineTuning):
             demand_learning_rate(model)
 

@@ -1,0 +1,308 @@
+"""A policy made linear: absolute weights, no biases, activations that pass their inputs on (Tanaka et al. 2020).
+
+All values that flow through it are sums of products of weights along its paths, in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+from torch.nn import functional as F
+
+from rl_tickets.agents.anatomy import prunable_weights
+from rl_tickets.agents.constant_units import renorms
+from rl_tickets.agents.layers import WiringError
+from rl_tickets.agents.probing import Enough, Probe, on_observation, removed
+from rl_tickets.tickets.mask import Prunable
+
+ACTIVATIONS = (
+    *(nn.Tanh, nn.Sigmoid, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanhshrink),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus),
+)
+CHANNELS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+"""Norms with a gain for each channel."""
+ELEMENTS = (nn.LayerNorm, nn.RMSNorm)
+"""Norms with a gain for each element of their last dimensions."""
+Leaves = Mapping[int, torch.Tensor]
+"""By identity of a parameter: its absolute value."""
+
+
+class SaliencyError(ValueError):
+    """A criterion does not understand a policy, so that its scores would be wrong."""
+
+
+class Call(NamedTuple):
+    """One call of a layer in a forward pass."""
+
+    path: str
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+
+
+class Passed(NamedTuple):
+    """One call of a module that is no layer."""
+
+    path: str
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+
+
+class LinearPolicy:
+    """What flows from an observation of ones through the trained networks of an agent, were they linear.
+
+    Linear, convolutional and LSTM layers multiply with absolute weights and add no biases: a bias is never pruned, and
+    would let flow begin in a unit that hears nothing. Activations pass their inputs on, norms multiply by their gain;
+    an LSTM's unit is the sum of its four gates, over its inputs and its own last outputs, which are ones as the
+    observation and the critics' actions are. Anything else runs as it is, and must neither have weights nor curve.
+    Where the policy cuts the gradient (SAC's critic does, from an extractor that it shares), flow begins anew.
+
+    Args:
+        model: any torch `BaseAlgorithm`; it is left as it was.
+        prunable: which weights have to be reached, see `Mask.dense`.
+
+    Raises:
+        SaliencyError: a part of the policy cannot be made linear, or is never called; it is named.
+    """
+
+    def __init__(self, model: BaseAlgorithm, prunable: Prunable | None = None) -> None:
+        self.weights = prunable_weights(model, prunable)
+        with _told(model):
+            self._probe = Probe(model)
+        self._policy = model.policy
+        self._renorms = list(renorms(model))
+        self._name = type(model.policy).__name__
+        self._demand_called()
+        with _told(model):
+            self._ends = self._survey()
+            self._demand_linear()
+        self._demand_reached()
+
+    def outputs(self, leaves: Leaves) -> list[torch.Tensor]:
+        """Of each head (a layer that feeds no other) the sum of what flows out of it.
+
+        Args:
+            leaves: absolute weights, see `leaves`.
+        """
+        calls, _ = self._run(leaves, 1.0)
+        feeding: set[str] = set()
+        traced = [call for call in calls if call.outputs.requires_grad]
+        for call in calls:
+            if call.inputs.requires_grad:
+                reached = torch.autograd.grad(
+                    call.inputs.sum(), [each.outputs for each in traced], allow_unused=True, retain_graph=True
+                )
+                feeding |= {each.path for each, found in zip(traced, reached, strict=True) if found is not None}
+        heads: dict[str, torch.Tensor] = {}
+        for call in traced:
+            if call.path not in feeding:
+                heads[call.path] = heads.get(call.path, 0.0) + call.outputs.sum()
+        return list(heads.values())
+
+    def leaves(self, weights: Mapping[str, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Absolute weights of all layers, differentiable, by identity of the policy's parameter.
+
+        Args:
+            weights: for some of the policy's parameters other values, by name.
+        """
+        given = {id(self._policy.get_parameter(name)): value for name, value in weights.items()}
+        parameters = (p for layer in self._probe.layers.values() for p in layer.parameters())
+        return {
+            id(p): given.get(id(p), p).detach().to(p.device, torch.float64).abs().requires_grad_() for p in parameters
+        }
+
+    def _run(self, leaves: Leaves, fill: float) -> tuple[list[Call], list[Passed]]:
+        """The calls of layers, and of what is between them, with observation, actions and LSTM states of `fill`."""
+        probe = self._probe
+        calls: list[Call] = []
+        passed: list[Passed] = []
+
+        def observe(observation: Mapping[str, torch.Tensor]) -> None:
+            for part in observation.values():
+                part.fill_(fill)
+
+        def called(path: str, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+            calls.append(Call(path, inputs, outputs))
+            if len(calls) in self._ends:
+                raise Enough  # What a distribution makes of the heads is no flow.
+
+        with ExitStack() as changes, torch.enable_grad():
+            for path, module in probe.layers.items():
+                changes.enter_context(_forward(module, _layer(path, module, leaves, fill, called)))
+            for module in self._policy.modules():
+                if (gained := self._gained(module)) is not None:
+                    changes.enter_context(_forward(module, gained))
+            for path, module in probe.others.items():
+                changes.enter_context(removed(module.register_forward_hook(_witness(path, passed))))
+            for module in probe.extractors:
+                changes.enter_context(removed(module.register_forward_pre_hook(on_observation(observe))))
+            probe.run(1, torch.full((1, probe.actions), fill, device=self._policy.device))
+        return calls, passed
+
+    def _gained(self, module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The linear forward pass of an activation or a norm, None for any other module."""
+        if isinstance(module, ACTIVATIONS):
+            return lambda x: x
+        renorm = any(module is each for each in self._renorms)
+        if not (renorm or isinstance(module, (*CHANNELS, *ELEMENTS))):
+            return None
+        gain = getattr(module, "scale" if renorm else "weight", None)
+        if not isinstance(gain, torch.Tensor):
+            return lambda x: x
+        gains = gain.detach().abs().double()
+        if isinstance(module, ELEMENTS):
+            return lambda x: x * gains
+        return lambda x: x * gains.view(1, -1, *[1] * (x.ndim - 2))
+
+    def _survey(self) -> set[int]:
+        """How many layers have been called when each of the trained networks has called its last."""
+        count = 0
+        starts: list[int] = []
+
+        def step(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        with ExitStack() as hooks, torch.no_grad():
+            for module in self._probe.layers.values():
+                hooks.enter_context(removed(module.register_forward_hook(step)))
+            for way in self._probe.ways:
+                hooks.enter_context(removed(way.register_forward_pre_hook(lambda *_: starts.append(count))))
+            self._probe.run(1, torch.zeros(1, self._probe.actions, device=self._policy.device))
+        return {*starts[1:], count}
+
+    def _demand_called(self) -> None:
+        layers = (self._probe.layers[path] for path in self._probe.called)
+        known = {id(p) for layer in layers for p in layer.parameters()}
+        for name, weight in self.weights.items():
+            if id(weight) not in known:
+                path = name.rpartition(".")[0]
+                module = type(self._policy.get_submodule(path)).__name__
+                raise SaliencyError(
+                    f"{name!r} (of a {module}) is no weight of a linear, ungrouped convolutional or one-way LSTM layer "
+                    f"that {self._name} calls, so what flows through it is unknown; leave it out with `prunable`, or "
+                    "use another criterion"
+                )
+        if not self._probe.observations:
+            raise SaliencyError(
+                f"{self._name} has no SB3 features extractor that is given the observation, so that ones cannot be put "
+                "in its place; give it one, or use another criterion"
+            )
+
+    def _demand_linear(self) -> None:
+        """Refuses what bends: twice the input must be twice the output everywhere."""
+        leaves = self.leaves({})
+        (once, between), (twice, after) = (self._run(leaves, fill) for fill in (1.0, 2.0))
+        for one, two in zip(once, twice, strict=True):
+            if not _doubled(one.inputs, two.inputs):
+                bent = (
+                    x.path
+                    for x, y in zip(between, after, strict=True)
+                    if _doubled(x.inputs, y.inputs) and not _doubled(x.outputs, y.outputs)
+                )
+                path = next(bent, "")
+                what = f"{path!r} ({type(self._policy.get_submodule(path)).__name__})" if path else "a function"
+                raise SaliencyError(
+                    f"{what} on the way to {one.path!r} is not linear, and nothing is known that could stand in its "
+                    "place; use one of torch's activations as a module, or another criterion"
+                )
+            if not one.outputs.isfinite().all():
+                raise SaliencyError(f"what flows through {one.path!r} is more than double precision holds")
+
+    def _demand_reached(self) -> None:
+        """Refuses weights that no flow reaches, and parameters of modules that are not known."""
+        leaves = self.leaves({})
+        flow = torch.stack(self.outputs(leaves)).sum()
+        names, parameters = zip(*self._policy.named_parameters(), strict=True)
+        for name, found in zip(names, _gradient(flow, parameters), strict=True):
+            if found is not None:
+                raise SaliencyError(
+                    f"{name!r} belongs to a module that cannot be made linear: linear, ungrouped convolutional and "
+                    "one-way LSTM layers, norms and activations of torch's own can; use another criterion"
+                )
+        for name, found in zip(self.weights, _gradient(flow, self.of(leaves).values()), strict=True):
+            if found is None:
+                raise SaliencyError(f"no flow reaches {name!r}; leave it out with `prunable`, or use another criterion")
+
+    def of(self, leaves: Leaves) -> dict[str, torch.Tensor]:
+        """Those of the leaves that are prunable weights, by name."""
+        return {name: leaves[id(p)] for name, p in self.weights.items()}
+
+
+def _layer(
+    path: str,
+    module: nn.Module,
+    leaves: Leaves,
+    fill: float,
+    called: Callable[[str, torch.Tensor, torch.Tensor], None],
+) -> Callable[..., Any]:
+    """The linear forward pass of a layer."""
+
+    def forward(inputs: torch.Tensor, state: Any = None) -> Any:
+        x = inputs.double()
+        match module:
+            case nn.Linear():
+                outputs = F.linear(x, leaves[id(module.weight)])
+            case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+                outputs = module._conv_forward(x, leaves[id(module.weight)], None)
+            case nn.LSTM():
+                outputs = _lstm(module, x, leaves, fill)
+        called(path, x, outputs)
+        return (outputs, state) if isinstance(module, nn.LSTM) else outputs
+
+    return forward
+
+
+def _lstm(module: nn.LSTM, x: torch.Tensor, leaves: Leaves, fill: float) -> torch.Tensor:
+    for level in range(module.num_layers):
+        ih, hh = (leaves[id(getattr(module, f"weight_{kind}_l{level}"))] for kind in ("ih", "hh"))
+        gates = F.linear(x, ih) + hh.sum(1) * fill
+        x = gates.view(*gates.shape[:-1], 4, module.hidden_size).sum(-2)
+    return x
+
+
+def _witness(path: str, passed: list[Passed]) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
+            passed.append(Passed(path, args[0].detach(), output.detach()))
+
+    return hook
+
+
+def _doubled(one: torch.Tensor, two: torch.Tensor) -> bool:
+    # In single precision where a policy casts.
+    return torch.allclose(2.0 * one.double(), two.double(), rtol=1e-4, atol=0.0)
+
+
+def _gradient(flow: torch.Tensor, inputs: Any) -> tuple[torch.Tensor | None, ...]:
+    return torch.autograd.grad(flow, [*inputs], allow_unused=True, retain_graph=True)
+
+
+@contextmanager
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """A module with another forward pass meanwhile."""
+    own = vars(module).get("forward")
+    object.__setattr__(module, "forward", forward)
+    try:
+        yield
+    finally:
+        if own is None:
+            object.__delattr__(module, "forward")
+        else:
+            object.__setattr__(module, "forward", own)
+
+
+@contextmanager
+def _told(model: BaseAlgorithm) -> Iterator[None]:
+    try:
+        yield
+    except WiringError as error:
+        raise SaliencyError(
+            f"the {type(model.policy).__name__} of this {type(model).__name__} cannot be made linear ({error}); use "
+            "another criterion"
+        ) from error
