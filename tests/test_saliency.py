@@ -67,7 +67,9 @@ def test_what_flows_into_a_hidden_unit_flows_out(case: Case) -> None:
     checked = 0
     for layer in found.hidden:
         names = [layer.name] if layer.recurrent is None else [layer.name, layer.recurrent]
-        incoming = torch.stack([scores[name].reshape(-1, layer.outputs, scores[name][0].numel()).sum((0, 2)) for name in names])
+        incoming = torch.stack(
+            [scores[name].reshape(-1, layer.outputs, scores[name][0].numel()).sum((0, 2)) for name in names]
+        )
         outgoing = torch.zeros(layer.outputs, dtype=torch.float64)
         for feed in found.out_of(layer.name):
             if "features_extractor" in layer.name and feed.target.startswith("critic") and case.name.startswith("sac"):
@@ -133,8 +135,7 @@ def test_synflow_reaches_maximal_compression_where_others_collapse(net_arch: lis
     assert first_collapse(model, rt.synflow.of(model), "network") == 0
     assert first_collapse(model, rt.magnitude) > 0.05
     assert first_collapse(model, rt.Snip(timesteps=256).of(model)) > 0.05
-    one_shot = rt.SynFlow(rounds=1).of(model)
-    assert first_collapse(model, one_shot) > 0, "it takes many rounds"
+    assert first_collapse(model, rt.SynFlow(rounds=1).of(model)) > 0, "it takes many rounds"
 
 
 def test_the_plain_sum_of_all_heads_would_prune_the_actor_away() -> None:
@@ -279,49 +280,49 @@ def test_snip_and_grasp_by_hand() -> None:
 
 
 SGD = {"optimizer_class": torch.optim.SGD, "net_arch": [8, 8], "activation_fn": nn.Tanh}
-LR = 1e-3
-ON: dict[str, Any] = {"n_steps": 32, "learning_rate": LR, "max_grad_norm": 1e9, "seed": 0, "device": "cpu"}
-OFF: dict[str, Any] = {"batch_size": 64, "buffer_size": 200, "learning_rate": LR, "seed": 0, "device": "cpu"}
+ON: dict[str, Any] = {"n_steps": 32, "learning_rate": 0.1, "max_grad_norm": 1e9, "seed": 0, "device": "cpu"}
+OFF: dict[str, Any] = {"batch_size": 64, "buffer_size": 200, "learning_rate": 3e-4, "seed": 0, "device": "cpu"}
 STEPPING: dict[str, Callable[[], BaseAlgorithm]] = {
-    "ppo": lambda: PPO("MlpPolicy", make_env(), batch_size=8, n_epochs=1, policy_kwargs={**SGD}, **ON),
+    "ppo": lambda: PPO("MlpPolicy", make_env(), batch_size=32, n_epochs=1, policy_kwargs={**SGD}, **ON),
     "a2c": lambda: A2C("MlpPolicy", make_env(), policy_kwargs={**SGD}, use_rms_prop=False, **ON),
     "recurrent_ppo": lambda: RecurrentPPO(
         "MlpLstmPolicy", make_env(), batch_size=32, n_epochs=1, policy_kwargs={**SGD, "lstm_hidden_size": 8}, **ON
     ),
-    "maskable_ppo": lambda: MaskablePPO("MlpPolicy", vec(OneWay), n_epochs=1, policy_kwargs={**SGD}, **ON),
+    "maskable_ppo": lambda: MaskablePPO(
+        "MlpPolicy", vec(OneWay), batch_size=32, n_epochs=1, policy_kwargs={**SGD}, **ON
+    ),
     "dqn": lambda: DQN("MlpPolicy", make_env(), max_grad_norm=1e9, policy_kwargs={**SGD}, **OFF),
     "qrdqn": lambda: QRDQN("MlpPolicy", make_env(), max_grad_norm=None, policy_kwargs={**SGD}, **OFF),
     "ddpg": lambda: DDPG("MlpPolicy", "Pendulum-v1", policy_kwargs={**SGD}, **OFF),
-    "td3": lambda: TD3("MlpPolicy", "Pendulum-v1", policy_kwargs={**SGD}, **OFF),
+    "td3": lambda: TD3("MlpPolicy", "Pendulum-v1", policy_delay=1, policy_kwargs={**SGD}, **OFF),
     "sac": lambda: SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={**SGD}, **OFF),
     "tqc": lambda: TQC("MlpPolicy", "Pendulum-v1", policy_kwargs={**SGD}, **OFF),
-    "crossq": lambda: CrossQ("MlpPolicy", "Pendulum-v1", policy_kwargs={**SGD}, **{**OFF, "batch_size": 32}),
+    "crossq": lambda: CrossQ("MlpPolicy", "Pendulum-v1", policy_delay=1, policy_kwargs={**SGD}, **OFF),
 }
 
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_the_gradient_is_what_moves_weights_in_sb3s_own_train(name: str) -> None:
-    """Plain gradient descent with a small step moves a weight by the step times the sum of its gradients."""
+    """One step of plain gradient descent on one minibatch moves a weight by the step times its gradient."""
     gradient = OwnLoss(STEPPING[name](), 32, seed=5).gradient({})
     model = STEPPING[name]()
     learner = Experience(model, 32, seed=5)
-    agent = learner.learner
-    before, counts = initial(agent), dict.fromkeys(gradient, 0)
-    names = {id(p): key for key, p in anatomy.prunable_weights(agent).items()}
-
-    def counted(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        for p in optimizer.param_groups[0]["params"]:
-            if id(p) in names:
-                counts[names[id(p)]] += 1
-
-    for optimizer in anatomy.optimizers(agent).values():
-        optimizer.register_step_post_hook(counted)
+    agent: Any = learner.learner
+    before = initial(agent)
     learner.train(lambda: None)
     for key, weight in initial(agent).items():
-        assert counts[key] > 0
-        moved = (before[key] - weight) / LR / counts[key]
-        error = float((moved - gradient[key]).norm() / gradient[key].norm())
-        assert error < 0.05, (key, error)
+        moved = (before[key] - weight) / agent.learning_rate
+        # Off-policy actors see the critic after its step.
+        assert float((moved - gradient[key]).norm()) < 0.03 * float(gradient[key].norm()), key
+
+
+def test_gradients_are_means_over_minibatches_rollouts_and_one_epoch() -> None:
+    """Without normalised advantages, minibatches of any size give the gradient of the whole."""
+    settings: dict[str, Any] = {"n_steps": 32, "normalize_advantage": False, "gae_lambda": 0.0}
+    whole = OwnLoss(make_ppo(batch_size=32, n_epochs=1, **settings), 64, seed=2).gradient({})
+    parts = OwnLoss(make_ppo(batch_size=8, n_epochs=5, target_kl=1e-9, **settings), 64, seed=2).gradient({})
+    for name, found in whole.items():
+        np.testing.assert_allclose(parts[name], found, rtol=1e-4, atol=1e-7)
 
 
 def test_trpos_losses_are_those_of_ppo_before_anything_moved() -> None:
@@ -334,20 +335,24 @@ def test_trpos_losses_are_those_of_ppo_before_anything_moved() -> None:
         np.testing.assert_allclose(theirs[name] * factor, found, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ppo", "a2c", "recurrent_ppo", "ppo_images", "maskable_ppo"])
-def test_the_hessians_product_is_the_derivative_of_the_gradient_along_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "far"),
+    # ReLU's kinks are near.
+    [("ppo", 1e-3), ("a2c", 1e-3), ("maskable_ppo", 1e-3), ("recurrent_ppo", 1e-3), ("ppo_images", 1e-5)],
+)
+def test_the_hessians_product_is_the_derivative_of_the_gradient_along_it(name: str, far: float) -> None:
     loss = OwnLoss(BY_NAME[name].make(0), 16, seed=4)
     weights = initial(BY_NAME[name].make(0))
     gradient, product = loss.gradient(weights), loss.hessian_gradient(weights)
     size = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
-    far = 1e-2 / size
+    far /= size
 
     def at(step: float) -> dict[str, torch.Tensor]:
         return loss.gradient({key: (w + step * gradient[key]).float() for key, w in weights.items()})
 
     ahead, behind = at(far), at(-far)
     error = sum(float(((ahead[k] - behind[k]) / (2 * far) - product[k]).square().sum()) for k in product) ** 0.5
-    assert error < 0.05 * sum(float(part.square().sum()) for part in product.values()) ** 0.5
+    assert error < 0.02 * sum(float(part.square().sum()) for part in product.values()) ** 0.5
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
