@@ -58,6 +58,7 @@ from rl_tickets.search.imp import IMP as IMP
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.unit_controls import permuted_neurons as permuted_neurons
 from rl_tickets.tickets.criteria import lamp as lamp
 from rl_tickets.tickets.criteria import magnitude as magnitude
 from rl_tickets.tickets.criteria import random_scores as random_scores

@@ -1,4 +1,4 @@
-"""Criteria before training: hand-computed scores, the conservation law, the axiom of maximal compression, own losses."""
+"""Criteria before training: scores by hand, the conservation law, the axiom of maximal compression, own losses."""
 
 from __future__ import annotations
 

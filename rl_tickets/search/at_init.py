@@ -10,15 +10,14 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
-from rl_tickets.agents.making import fresh_agent, provenance
+from rl_tickets.agents.making import built, provenance
 from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.checking import demand_a_weight_a_layer, demand_learning
+from rl_tickets.search.checking import MakeUnits, demand_learning, demand_make_units, demand_one_a_layer
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
-from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
@@ -37,6 +36,8 @@ class AtInit(Plan):
             or one of weights alone, such as `rt.magnitude` and `rt.random_scores`.
         scope: over which weights scores compete. By default actor and critic each keep the density: the sizes of their
             losses, and of SB3's initial weights, have no common scale.
+        units: what is pruned in place of single weights: `rt.neurons`, `rt.inputs`, or any
+            `(model, prunable) -> Units`; densities are then shares of the units.
         keep_last: keep the best weight of a layer that would lose its last one.
         densities: of this search, 1.0 first; None: the experiment's.
 
@@ -52,6 +53,7 @@ class AtInit(Plan):
 
     criterion: AgentCriterion | Criterion
     scope: Scope = "network"
+    units: MakeUnits | None = None
     keep_last: bool = True
     densities: Sequence[float] | None = None
 
@@ -59,23 +61,21 @@ class AtInit(Plan):
         if not isinstance(self.criterion, AgentCriterion):
             demand_criterion(self.criterion)
         demand_scope(self.scope)
+        demand_make_units(self.units)
         if self.densities is not None:
             object.__setattr__(self, "densities", as_floats(self.densities))
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
-        model = fresh_agent(setup.make_model, setup.seed)
-        start = TrainingState.capture(model, replay_buffer=False).only("weights")
-        criterion, timesteps = self._criterion(model, setup)
-        densities = self._densities(setup)[1:]
-        masks = [
-            self._prune(level, density, criterion, start, model, setup) for level, density in enumerate(densities, 1)
-        ]
-        origin = {"copies": anatomy.copies(model), "provenance": provenance(model, setup.seed)}
-        if (env := model.get_env()) is not None:
-            env.close()
+        with built(setup.make_model, setup.seed) as model:
+            start = TrainingState.capture(model, replay_buffer=False).only("weights")
+            criterion, timesteps = self._criterion(model, setup)
+            state = {"tensors": start.tensors, "copies": anatomy.copies(model)}
+            origin = {**provenance(model, setup.seed), **self._origin(timesteps, setup)}
+            masks = self._masks(criterion, start, model, setup)
         for level, pruned in enumerate(masks, start=1):
-            ticket = self._ticket(level, pruned, start, timesteps, setup, **origin)
+            told = {"level": level, "mask_digest": pruned.mask.digest, "collapsed": list(pruned.collapsed)}
+            ticket = Ticket(pruned.mask, start.policy, state, {**origin, **told})
             yield Training(level, ticket=ticket, start=start, spent=timesteps)
 
     def _criterion(self, model: BaseAlgorithm, setup: Setup) -> tuple[Criterion, int]:
@@ -85,48 +85,30 @@ class AtInit(Plan):
         criterion = self.criterion.of(model, seed=setup.seed, prunable=setup.prunable)
         return criterion, criterion.timesteps
 
-    def _prune(
-        self,
-        level: int,
-        density: float,
-        criterion: Criterion,
-        start: TrainingState,
-        model: BaseAlgorithm,
-        setup: Setup,
-    ) -> Pruned:
+    def _masks(self, criterion: Criterion, start: TrainingState, model: BaseAlgorithm, setup: Setup) -> list[Pruned]:
+        """Of each density, from dense each time."""
         # Not `Mask.dense`: what it has to say was said before the first level.
-        return prune(
-            {name: start.policy[name] for name in anatomy.prunable_weights(model, setup.prunable)},
-            density,
-            criterion=criterion,
-            scope=self.scope,
-            network_of=partial(anatomy.network_of, copies=anatomy.copies(model)),
-            keep_last=self.keep_last,
-            level=level,
-        )
+        weights = {name: start.policy[name] for name in anatomy.prunable_weights(model, setup.prunable)}
+        choices: dict[str, Any] = {
+            "scope": self.scope,
+            "units": None if self.units is None else self.units(model, setup.prunable),
+            "network_of": partial(anatomy.network_of, copies=anatomy.copies(model)),
+            "keep_last": self.keep_last,
+        }
+        return [
+            prune(weights, density, criterion=criterion, level=level, **choices)
+            for level, density in enumerate(self._densities(setup)[1:], start=1)
+        ]
 
-    def _ticket(
-        self,
-        level: int,
-        pruned: Pruned,
-        start: TrainingState,
-        timesteps: int,
-        setup: Setup,
-        copies: dict[str, str],
-        provenance: dict[str, Any],
-    ) -> Ticket:
-        told = {
+    def _origin(self, timesteps: int, setup: Setup) -> dict[str, Any]:
+        """Where all its tickets come from, as plain data."""
+        return {
             "rewind": {"at": 0, "step": 0, "parts": ["weights"]},
-            "mask_digest": pruned.mask.digest,
-            "level": level,
             "total_timesteps": setup.total_timesteps,
             "criterion": name_of(self.criterion),
             "scope": name_of(self.scope),
-            "collapsed": list(pruned.collapsed),
             "data": {"timesteps": timesteps, "policy": "untrained", "seed": setup.seed} if timesteps else None,
         }
-        state = {"tensors": start.tensors, "optimizers": None, "normalizer": None, "copies": copies}
-        return Ticket(pruned.mask, start.policy, state, {**provenance, **told})
 
     def _densities(self, setup: Setup) -> tuple[float, ...]:
         return check_densities(setup.densities if self.densities is None else self.densities)
@@ -148,6 +130,6 @@ class AtInit(Plan):
         """See `Plan`."""
         demand_learning(model, setup.total_timesteps)
         if self.keep_last:
-            demand_a_weight_a_layer(Mask.dense(model, setup.prunable), self._densities(setup))
+            demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))
         if isinstance(self.criterion, AgentCriterion):
             self.criterion.check(model, setup.prunable)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.tickets.mask import Mask, kept_count
+from rl_tickets.tickets.mask import Mask, Prunable, kept_count
+from rl_tickets.tickets.units import Units
+
+MakeUnits = Callable[[BaseAlgorithm, Prunable | None], Units]
+"""`(model, prunable) -> Units`."""
+
+
+def demand_make_units(units: object) -> None:
+    """Raises TypeError for what makes no units."""
+    if not (units is None or callable(units)):
+        raise TypeError(f"units must be a function such as rt.neurons, not {units!r}: give the function itself")
 
 
 def demand_learning(model: BaseAlgorithm, total_timesteps: int) -> None:
@@ -18,12 +28,23 @@ def demand_learning(model: BaseAlgorithm, total_timesteps: int) -> None:
         )
 
 
-def demand_a_weight_a_layer(mask: Mask, densities: Sequence[float]) -> None:
-    """Raises ValueError for a density that leaves fewer weights than there are layers, each of which is to keep one."""
-    total, layers = mask.total, len(mask)
+def demand_one_a_layer(
+    model: BaseAlgorithm, prunable: Prunable | None, units: MakeUnits | None, densities: Sequence[float]
+) -> None:
+    """Raises ValueError for a density that leaves fewer weights, or units, than layers, each of which keeps one."""
+    total, layers, things = _things(model, prunable, units)
     for density in densities:
         if kept_count(density, total) < layers:
             raise ValueError(
-                f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the {layers} layers; "
+                f"density {density:g} keeps {kept_count(density, total)} {things}, fewer than the {layers} layers; "
                 f"the lowest that leaves each layer one is {layers / total:.3g}"
             )
+
+
+def _things(model: BaseAlgorithm, prunable: Prunable | None, units: MakeUnits | None) -> tuple[int, int, str]:
+    """How much there is to prune, in how many layers, and what it is."""
+    if units is None:
+        mask = Mask.dense(model, prunable)
+        return mask.total, len(mask), "weights"
+    found = units(model, prunable)
+    return len(found), len(found.layers), "units"

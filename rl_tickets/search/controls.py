@@ -128,7 +128,7 @@ def random_reinit(ticket: Ticket, make_model: MakeModel | None = None, *, seed: 
         env.close()
     if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
         raise ValueError("random_reinit left all weights as they were: make_model(seed) ignores its seed")
-    return _control(ticket, "random_reinit", seed, weights=weights)
+    return spoiled(ticket, "random_reinit", seed, weights=weights)
 
 
 def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
@@ -152,7 +152,7 @@ def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, see
             raise AssertionError(f"permuted_weights changed values of {name!r}")
     if not moved:
         raise ValueError("permuted_weights changed nothing: no layer of this ticket keeps two different weights")
-    return _control(ticket, "permuted_weights", seed, weights=weights)
+    return spoiled(ticket, "permuted_weights", seed, weights=weights)
 
 
 def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
@@ -165,7 +165,7 @@ def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: 
         mask = Mask({name: _shuffled(kept, rng) for name, kept in ticket.mask.items()})
         if mask != ticket.mask:
             assert mask.layers == ticket.mask.layers
-            return _control(ticket, "permuted_mask", seed, mask=mask)
+            return spoiled(ticket, "permuted_mask", seed, mask=mask)
     raise ValueError("permuted_mask changed nothing: every layer of this ticket is full or empty")
 
 
@@ -191,12 +191,15 @@ def random_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: in
             mask = prune(weights, ticket.density, criterion=criterion, start=weights, keep_last=enough).mask
         if mask != ticket.mask:
             assert mask.kept == ticket.mask.kept
-            return _control(ticket, "random_mask", seed, mask=mask)
+            return spoiled(ticket, "random_mask", seed, mask=mask)
     raise ValueError("random_mask drew the ticket's own mask again and again: too few weights to differ")
 
 
-def _control(ticket: Ticket, name: str, seed: int, **changes: Any) -> Ticket:
-    """A copy with the changes; moments are dropped, since they belong to the weights and mask that were."""
+def spoiled(ticket: Ticket, name: str, seed: int, **changes: Any) -> Ticket:
+    """A copy with the changes, which says so.
+
+    Moments are dropped, since they belong to the weights and mask that were.
+    """
     state = {**ticket.state, "optimizers": None}
     provenance = {**ticket.provenance, "control": name, "control_seed": seed, "of": ticket.digest}
     return dataclasses.replace(ticket, state=state, provenance=provenance, **changes)
