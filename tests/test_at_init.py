@@ -71,7 +71,7 @@ def test_every_step_is_counted(out: Path) -> None:
 def test_the_report_tells_what_each_search_costs(out: Path) -> None:
     report = (out / "report.md").read_text()
     assert "| density | imp | synflow | snip | grasp | magnitude | uniform | erk |" in report
-    assert "| 0.198 | 480 | 160 | 224 | 224 | 160 | 160 | 160 |" in report
+    assert "| 0.199 | 480 | 160 | 224 | 224 | 160 | 160 | 160 |" in report
     assert "Environment steps that a policy of each search costs in all" in report
     assert "- `snip`: AtInit(criterion=Snip(timesteps=40, rounds=1), scope=network" in report
 

@@ -95,10 +95,10 @@ def test_scoring_leaves_the_agent_alone(case: Case) -> None:
 
 
 def first_collapse(model: BaseAlgorithm, criterion: Criterion, scope: str = "global") -> float:
-    """The first density of 10^0, 10^-1/4, ... at which a layer is empty, 0 if none is down to one weight a layer."""
+    """The first density of 10^-1/2, 10^-1, ... at which a layer is empty, 0 if none is down to one weight a layer."""
     weights = initial(model)
     total, layers = sum(w.numel() for w in weights.values()), len(weights)
-    densities = [d for k in range(1, 20) if (d := 10 ** (-k / 4)) * total > layers]
+    densities = [d for k in range(1, 10) if (d := 10 ** (-k / 2)) * total > layers]
     for density in (*densities, layers / total):
         pruned = rt.prune(
             weights, density, criterion=criterion, scope=scope, network_of=anatomy.network_of, keep_last=False

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 
 def geometric(*, keep: float, levels: int) -> tuple[float, ...]:
@@ -40,8 +41,8 @@ def exponential(before: float, density: float, rounds: int) -> tuple[float, ...]
     """
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise ValueError(f"rounds must be a whole number of at least 1, got {rounds!r}")
-    if not 0 < density < before:
-        return (density,)
+    if rounds == 1 or not (isinstance(density, Real) and 0 < density < before):
+        return (density,)  # What is no density, the round itself will refuse.
     return (*(before * (density / before) ** (each / rounds) for each in range(1, rounds)), density)
 
 
