@@ -81,6 +81,7 @@ class LinearPolicy:
         with _told(model):
             self._ends = self._survey()
             self._demand_linear()
+            self._heads = self._find_heads()
         self._demand_reached()
 
     def outputs(self, leaves: Leaves) -> list[torch.Tensor]:
@@ -90,19 +91,22 @@ class LinearPolicy:
             leaves: absolute weights, see `leaves`.
         """
         calls, _ = self._run(leaves, 1.0)
-        feeding: set[str] = set()
+        flows = dict.fromkeys(self._heads, torch.zeros((), dtype=torch.float64, device=self._policy.device))
+        for call in calls:
+            if call.path in flows and call.outputs.requires_grad:
+                flows[call.path] = flows[call.path] + call.outputs.sum()
+        return list(flows.values())
+
+    def _find_heads(self) -> list[str]:
+        """Paths of the layers that no other layer hears."""
+        calls, _ = self._run(self.leaves({}), 1.0)
         traced = [call for call in calls if call.outputs.requires_grad]
+        feeding: set[str] = set()
         for call in calls:
             if call.inputs.requires_grad:
-                reached = torch.autograd.grad(
-                    call.inputs.sum(), [each.outputs for each in traced], allow_unused=True, retain_graph=True
-                )
-                feeding |= {each.path for each, found in zip(traced, reached, strict=True) if found is not None}
-        heads: dict[str, torch.Tensor] = {}
-        for call in traced:
-            if call.path not in feeding:
-                heads[call.path] = heads.get(call.path, 0.0) + call.outputs.sum()
-        return list(heads.values())
+                found = _gradient(call.inputs.sum(), [each.outputs for each in traced])
+                feeding |= {each.path for each, part in zip(traced, found, strict=True) if part is not None}
+        return [*dict.fromkeys(call.path for call in traced if call.path not in feeding)]
 
     def leaves(self, weights: Mapping[str, torch.Tensor]) -> dict[int, torch.Tensor]:
         """Absolute weights of all layers, differentiable, by identity of the policy's parameter.
