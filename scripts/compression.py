@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 from cartpole import make_model as cartpole
 from matplotlib.axes import Axes
+from mountaincar import make_model as mountaincar
 from pendulum import make_model as pendulum
 from rich.progress import track
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -31,7 +32,7 @@ from rl_tickets.tickets.scopes import Scope
 
 COMMAND = "python scripts/compression.py"
 DENSITIES = tuple(10 ** (-quarter / 4) for quarter in range(13))
-AGENTS = {"PPO, CartPole, 2x64": cartpole, "SAC, Pendulum, 2x256": pendulum}
+AGENTS = {"PPO, CartPole, 2x64": cartpole, "SAC, Pendulum, 2x256": pendulum, "DQN, MountainCar, 2x512": mountaincar}
 Ways = dict[str, tuple[rt.AgentCriterion | Callable[..., object], Scope]]
 WAYS: Ways = {
     "SynFlow": (rt.synflow, "global"),
