@@ -12,25 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
-from torch.nn import functional as F
 
 from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.agents.constant_units import renorms
 from rl_tickets.agents.layers import WiringError
+from rl_tickets.agents.linear_modules import Leaves, linear_layer, linear_pass, replaced
 from rl_tickets.agents.probing import Enough, Probe, on_observation, removed
 from rl_tickets.tickets.mask import Prunable
-
-ACTIVATIONS = (
-    *(nn.Tanh, nn.Sigmoid, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanhshrink),
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
-    *(nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus),
-)
-CHANNELS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
-"""Norms with a gain for each channel."""
-ELEMENTS = (nn.LayerNorm, nn.RMSNorm)
-"""Norms with a gain for each element of their last dimensions."""
-Leaves = Mapping[int, torch.Tensor]
-"""By identity of a parameter: its absolute value."""
 
 
 class SaliencyError(ValueError):
@@ -38,15 +26,7 @@ class SaliencyError(ValueError):
 
 
 class Call(NamedTuple):
-    """One call of a layer in a forward pass."""
-
-    path: str
-    inputs: torch.Tensor
-    outputs: torch.Tensor
-
-
-class Passed(NamedTuple):
-    """One call of a module that is no layer."""
+    """One call of a module in a forward pass."""
 
     path: str
     inputs: torch.Tensor
@@ -75,7 +55,7 @@ class LinearPolicy:
         with _told(model):
             self._probe = Probe(model)
         self._policy = model.policy
-        self._renorms = list(renorms(model))
+        self._renorms = {id(module) for module in renorms(model)}
         self._name = type(model.policy).__name__
         self._demand_called()
         with _told(model):
@@ -120,11 +100,11 @@ class LinearPolicy:
             id(p): given.get(id(p), p).detach().to(p.device, torch.float64).abs().requires_grad_() for p in parameters
         }
 
-    def _run(self, leaves: Leaves, fill: float) -> tuple[list[Call], list[Passed]]:
+    def _run(self, leaves: Leaves, fill: float) -> tuple[list[Call], list[Call]]:
         """The calls of layers, and of what is between them, with observation, actions and LSTM states of `fill`."""
         probe = self._probe
         calls: list[Call] = []
-        passed: list[Passed] = []
+        passed: list[Call] = []
 
         def observe(observation: Mapping[str, torch.Tensor]) -> None:
             for part in observation.values():
@@ -137,31 +117,16 @@ class LinearPolicy:
 
         with ExitStack() as changes, torch.enable_grad():
             for path, module in probe.layers.items():
-                changes.enter_context(_forward(module, _layer(path, module, leaves, fill, called)))
+                changes.enter_context(replaced(module, linear_layer(path, module, leaves, fill, called)))
             for module in self._policy.modules():
-                if (gained := self._gained(module)) is not None:
-                    changes.enter_context(_forward(module, gained))
+                if (gained := linear_pass(module, id(module) in self._renorms)) is not None:
+                    changes.enter_context(replaced(module, gained))
             for path, module in probe.others.items():
                 changes.enter_context(removed(module.register_forward_hook(_witness(path, passed))))
             for module in probe.extractors:
                 changes.enter_context(removed(module.register_forward_pre_hook(on_observation(observe))))
             probe.run(1, torch.full((1, probe.actions), fill, device=self._policy.device))
         return calls, passed
-
-    def _gained(self, module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The linear forward pass of an activation or a norm, None for any other module."""
-        if isinstance(module, ACTIVATIONS):
-            return lambda x: x
-        renorm = any(module is each for each in self._renorms)
-        if not (renorm or isinstance(module, (*CHANNELS, *ELEMENTS))):
-            return None
-        gain = getattr(module, "scale" if renorm else "weight", None)
-        if not isinstance(gain, torch.Tensor):
-            return lambda x: x
-        gains = gain.detach().abs().double()
-        if isinstance(module, ELEMENTS):
-            return lambda x: x * gains
-        return lambda x: x * gains.view(1, -1, *[1] * (x.ndim - 2))
 
     def _survey(self) -> set[int]:
         """How many layers have been called when each of the trained networks has called its last."""
@@ -238,42 +203,10 @@ class LinearPolicy:
         return {name: leaves[id(p)] for name, p in self.weights.items()}
 
 
-def _layer(
-    path: str,
-    module: nn.Module,
-    leaves: Leaves,
-    fill: float,
-    called: Callable[[str, torch.Tensor, torch.Tensor], None],
-) -> Callable[..., Any]:
-    """The linear forward pass of a layer."""
-
-    def forward(inputs: torch.Tensor, state: Any = None) -> Any:
-        x = inputs.double()
-        match module:
-            case nn.Linear():
-                outputs = F.linear(x, leaves[id(module.weight)])
-            case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
-                outputs = module._conv_forward(x, leaves[id(module.weight)], None)
-            case nn.LSTM():
-                outputs = _lstm(module, x, leaves, fill)
-        called(path, x, outputs)
-        return (outputs, state) if isinstance(module, nn.LSTM) else outputs
-
-    return forward
-
-
-def _lstm(module: nn.LSTM, x: torch.Tensor, leaves: Leaves, fill: float) -> torch.Tensor:
-    for level in range(module.num_layers):
-        ih, hh = (leaves[id(getattr(module, f"weight_{kind}_l{level}"))] for kind in ("ih", "hh"))
-        gates = F.linear(x, ih) + hh.sum(1) * fill
-        x = gates.view(*gates.shape[:-1], 4, module.hidden_size).sum(-2)
-    return x
-
-
-def _witness(path: str, passed: list[Passed]) -> Callable[..., None]:
+def _witness(path: str, passed: list[Call]) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if len(args) == 1 and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
-            passed.append(Passed(path, args[0].detach(), output.detach()))
+            passed.append(Call(path, args[0].detach(), output.detach()))
 
     return hook
 
@@ -285,20 +218,6 @@ def _doubled(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 def _gradient(flow: torch.Tensor, inputs: Any) -> tuple[torch.Tensor | None, ...]:
     return torch.autograd.grad(flow, [*inputs], allow_unused=True, retain_graph=True)
-
-
-@contextmanager
-def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """A module with another forward pass meanwhile."""
-    own = vars(module).get("forward")
-    object.__setattr__(module, "forward", forward)
-    try:
-        yield
-    finally:
-        if own is None:
-            object.__delattr__(module, "forward")
-        else:
-            object.__setattr__(module, "forward", own)
 
 
 @contextmanager
