@@ -97,6 +97,7 @@ class Recorder:
             ticket=path,
             overall_density=ticket.overall_density,
             sampled_return=sampled_return(played),
+            spent=request.spent,
         )
 
     def _keeps(self, seed: int, request: Training) -> bool:

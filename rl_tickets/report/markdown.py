@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rl_tickets.evaluation.failures import EXCESS
 
 from .contrasts import AtDensity, Beside
+from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
 from .headline import LEVEL, headline
 from .judging import TOO_FEW, LevelSummary
@@ -54,6 +55,9 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     ]
     if described:
         parts.append("\n".join(["Searches:", "", *described]))
+    if searches := costed(summary):
+        parts += [_table(*cost_rows(searches)), COSTS]
+        parts += [sentence] if (sentence := cheapest(summary, searches)) else []
     parts += [savings.sentence for savings in summary.savings]
     if found_notes := notes(summary):
         parts.append("\n".join(["Notes:", "", *(f"- {note}" for note in found_notes)]))

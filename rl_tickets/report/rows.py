@@ -72,6 +72,9 @@ class LevelRow:
     """Fraction kept of all the trained networks' parameters, those never pruned included; None in older folders."""
     sampled_return: float | None = None
     """Mean return with actions sampled, as in training; None where an algorithm samples none, and in older folders."""
+    spent: int | None = None
+    """Environment steps that it took to find the ticket, before this level; None in older folders, and where the search
+    does not say."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", " ".join(self.problem.split()))
@@ -98,6 +101,7 @@ class LevelRow:
             ticket=cells["ticket"],
             overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
             sampled_return=float(sampled) if (sampled := cells.get("sampled_return")) else None,
+            spent=int(spent) if (spent := cells.get("spent")) else None,
         )
 
 

@@ -9,8 +9,9 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_tickets.agents.enforcing import LeakError
 from rl_tickets.agents.making import MakeModel, fresh_agent
+from rl_tickets.search.checking import MakeUnits
 from rl_tickets.search.driving import side_by_side
-from rl_tickets.search.imp import IMP, MakeUnits
+from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
 from rl_tickets.search.watching import Bars
 from rl_tickets.tickets.criteria import Criterion, lamp

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,11 +15,11 @@ from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.making import built
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.search.checking import MakeUnits, demand_learning, demand_make_units, demand_one_a_layer
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
-from rl_tickets.tickets.mask import Mask, Prunable, kept_count
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
@@ -28,9 +28,6 @@ from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.requests import DivergenceWarning, Name, Trained, Training
 from rl_tickets.training.rewinding import FineTuning, Rewind
 from rl_tickets.training.ticketing import make_ticket
-
-MakeUnits = Callable[[BaseAlgorithm, Prunable | None], Units]
-"""`(model, prunable) -> Units`."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,7 @@ class IMP(Plan):
             raise TypeError(f"rewind must be an rt.Rewind, not {self.rewind!r}; to rewind to a step: rt.Rewind(at=...)")
         if not (self.early_bird is None or isinstance(self.early_bird, EarlyBird)):
             raise TypeError(f"early_bird must be an rt.EarlyBird or None, not {self.early_bird!r}")
-        if not (self.units is None or callable(self.units)):
-            raise TypeError(
-                f"units must be a function such as rt.neurons, not {self.units!r}: give the function itself"
-            )
+        demand_make_units(self.units)
         demand_criterion(self.criterion)
         demand_scope(self.scope)
         if self.densities is not None:
@@ -82,13 +76,16 @@ class IMP(Plan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         trained = yield self._dense(setup)
-        point = trained.at(self.rewind.at)
+        point, spent = trained.at(self.rewind.at), trained.timesteps
         for level, density in enumerate(self._densities(setup)[1:], start=1):
             pruned = self._prune(level, density, point, trained, setup)
             start = self.rewind.start(point, trained.end)
             ticket = self._ticket(level, pruned, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
-            trained = yield Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
+            trained = yield Training(
+                level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
+            )
+            spent += trained.timesteps
 
     def _dense(self, setup: Setup) -> Training:
         during = () if self.early_bird is None else (self._bird(self.early_bird, setup),)
@@ -182,28 +179,11 @@ class IMP(Plan):
                 f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
-        if (starts := getattr(model, "learning_starts", 0)) >= setup.total_timesteps:
-            raise ValueError(
-                f"nothing would be trained: learning_starts={starts} is not below the budget of "
-                f"{setup.total_timesteps} environment steps; choose an earlier start or a larger budget"
-            )
-        total, layers, things = self._prunable(model, setup)
-        for density in self._densities(setup):
-            if self.keep_last and kept_count(density, total) < layers:
-                raise ValueError(
-                    f"density {density:g} keeps {kept_count(density, total)} {things}, fewer than the {layers} layers; "
-                    f"the lowest that leaves each layer one is {layers / total:.3g}"
-                )
+        demand_learning(model, setup.total_timesteps)
+        if self.keep_last:
+            demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))
         if isinstance(self.rewind, FineTuning):
             demand_learning_rate(model)
-
-    def _prunable(self, model: BaseAlgorithm, setup: Setup) -> tuple[int, int, str]:
-        """How much there is to prune, in how many layers, and what it is."""
-        if self.units is None:
-            mask = Mask.dense(model, setup.prunable)
-            return mask.total, len(mask), "weights"
-        units = self.units(model, setup.prunable)
-        return len(units), len(units.layers), "units"
 
     def on_grid(self, grid: Sequence[int]) -> IMP:
         """See `Plan`."""
