@@ -7,9 +7,17 @@ from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
 from rl_tickets.agents.holding import hold_of as hold_of
 from rl_tickets.agents.layers import WiringError as WiringError
+from rl_tickets.agents.linear import SaliencyError as SaliencyError
 from rl_tickets.agents.loading import load as load
 from rl_tickets.agents.neurons import inputs as inputs
 from rl_tickets.agents.neurons import neurons as neurons
+from rl_tickets.agents.saliency import AgentCriterion as AgentCriterion
+from rl_tickets.agents.saliency import Grasp as Grasp
+from rl_tickets.agents.saliency import Snip as Snip
+from rl_tickets.agents.saliency import SynFlow as SynFlow
+from rl_tickets.agents.saliency import grasp as grasp
+from rl_tickets.agents.saliency import snip as snip
+from rl_tickets.agents.saliency import synflow as synflow
 from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
@@ -22,6 +30,10 @@ from rl_tickets.analysis.matching import UnitOrder as UnitOrder
 from rl_tickets.analysis.matching import match_units as match_units
 from rl_tickets.analysis.stability import Stability as Stability
 from rl_tickets.analysis.stability import stability as stability
+from rl_tickets.deploy.exporting import export as export
+from rl_tickets.deploy.filming import film as film
+from rl_tickets.deploy.proving import EquivalenceError as EquivalenceError
+from rl_tickets.deploy.shrinking import shrink as shrink
 from rl_tickets.evaluation.contrasts import Contrast as Contrast
 from rl_tickets.evaluation.contrasts import contrast as contrast
 from rl_tickets.evaluation.families import holm as holm
@@ -48,6 +60,7 @@ from rl_tickets.lab.run import run as run
 from rl_tickets.lab.run import run_share as run_share
 from rl_tickets.lab.share import Share as Share
 from rl_tickets.report.summary import Summary as Summary
+from rl_tickets.search.at_init import AtInit as AtInit
 from rl_tickets.search.controls import Control as Control
 from rl_tickets.search.controls import permuted_mask as permuted_mask
 from rl_tickets.search.controls import permuted_weights as permuted_weights
@@ -68,6 +81,7 @@ from rl_tickets.search.transfer import Transfer as Transfer
 from rl_tickets.search.transferred import LayerTransfer as LayerTransfer
 from rl_tickets.search.transferred import Transferred as Transferred
 from rl_tickets.search.transferring import transfer as transfer
+from rl_tickets.search.unit_controls import permuted_neurons as permuted_neurons
 from rl_tickets.tickets.criteria import lamp as lamp
 from rl_tickets.tickets.criteria import magnitude as magnitude
 from rl_tickets.tickets.criteria import random_scores as random_scores

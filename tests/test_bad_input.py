@@ -26,7 +26,7 @@ from rl_tickets.lab import executors
 from rl_tickets.lab.command_line import main
 from rl_tickets.lab.store import Store
 
-ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
+ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1, dense_seeds=1)
 
 SCRIPT = """
 import gymnasium as gym
@@ -51,9 +51,10 @@ experiment = rt.Experiment(
     make_env=make_env,
     total_timesteps=960,
     densities=(1.0, 0.5, 0.2),
-    seeds=2,
+    seeds=2, dense_seeds=2,
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
     episodes=3,
+    random_episodes=20,
     segment=384,
 )
 
@@ -228,9 +229,10 @@ def plain_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path.parent / "mine"
 
 
-@pytest.mark.parametrize("room", [3_000, 12_000, 40_000])
-def test_a_full_disk(room: int, script: Path, plain_reference: Path) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.99])
+def test_a_full_disk(share: float, script: Path, plain_reference: Path) -> None:
     """A limit on the size of files fails as a full disk does, at whichever file meets it first."""
+    room = int(share * max(path.stat().st_size for path in plain_reference.rglob("*") if path.is_file()))
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

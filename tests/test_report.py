@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,28 @@ def test_a_layer_that_collapses_at_many_densities_is_told_once(tmp_path):
         "- Pruning would have taken the last weight of `a.weight` in `imp` (from density 0.8 on: 3 runs of a density "
         "at most)."
     )
+
+
+def test_the_sparsest_typical_density_and_what_it_costs(tmp_path):
+    """Ours is typical at its first density, after two levels; `free` at none, and `silent` does not say its cost."""
+    levels = [
+        *runs("dense", [100.0]),
+        *(replace(row, spent=1000 * row.run.level) for row in runs("ours", [100.0, 20.0])),
+        *(replace(row, spent=64) for row in runs("free", [20.0, 20.0])),
+        *runs("silent", [100.0]),
+    ]
+    write_report(save(tmp_path, levels, searches=dict.fromkeys(("ours", "free", "silent"), IMP)))
+    text = (tmp_path / "report.md").read_text()
+    assert "| density | ours | free |\n| --- | ---: | ---: |\n| 0.8 | 2,000 | 1,064 |\n| 0.4 | 3,000 | 1,064 |" in text
+    assert (
+        "Sparsest density at which a search is typical: `ours` at 0.8 for 2,000 environment steps and `free` at none; "
+        "`dense` takes 1,000."
+    ) in text
+
+
+def test_costs_that_nobody_told_are_not_told(tmp_path):
+    write_report(save(tmp_path, typical()))
+    assert "costs in all" not in (tmp_path / "report.md").read_text()
 
 
 def birds(name):

@@ -26,7 +26,15 @@ from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Setting
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-TOOLS = ("report", "benchmark", "cohort_vs_plain", "verdicts", "transfer_cartpole", "instability_cartpole")
+TOOLS = (
+    "report",
+    "benchmark",
+    "cohort_vs_plain",
+    "compression",
+    "instability_cartpole",
+    "transfer_cartpole",
+    "verdicts",
+)
 """Scripts that are not a single experiment."""
 TOO_LONG = 2_000
 """Environment steps of a rollout that takes too long here."""
@@ -127,6 +135,18 @@ def test_smoke(name: str, folder: str, flags: str, trained: int, tmp_path: Path)
         done = python("scripts/report.py", found)
         assert (done.returncode, done.stderr) == (0, "")
         assert files == {path: path.read_bytes() for path in files}, "the report comes from the CSV files alone"
+
+
+def test_compression(tmp_path: Path) -> None:
+    done = python("scripts/compression.py", "--smoke", "--out", tmp_path / "compression")
+    assert done.returncode == 0, done.stderr
+    found = tmp_path / "compression_smoke"
+    assert {path.name for path in found.iterdir()} == {"compression.csv", "compression.png", "report.md"}
+    with (found / "compression.csv").open() as file:
+        rows = {row["criterion"]: row for row in csv.DictReader(file)}
+    assert rows["SynFlow"]["empty_layers"] == rows["SynFlow"]["deaf_heads"] == "0 0 0"
+    assert rows["magnitude"]["empty_layers"].split()[-1] != "0"
+    assert "| SynFlow | 1,000 / 1,000 |" in (found / "report.md").read_text()
 
 
 def test_choosing_cohorts_keeps_the_scripts_own() -> None:

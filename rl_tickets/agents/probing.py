@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,10 @@ class States(NamedTuple):
     vf: tuple[torch.Tensor, torch.Tensor]
 
 
+class Enough(Exception):
+    """Raised by a hook to end the forward pass of one network: nothing of it is needed any more."""
+
+
 class Probe:
     """A policy's forward passes, with units poisoned on the way; leaves the policy as it was.
 
@@ -46,14 +50,14 @@ class Probe:
         self.actions = get_action_dim(model.action_space)
         trained = trained_parameters(model)
         networks = [child for child in policy.children() if isinstance(child, BaseModel)]
-        self._ways: list[nn.Module] = [n for n in networks if any(id(p) in trained for p in n.parameters())]
-        self._ways = self._ways or [policy]
+        self.ways: list[nn.Module] = [n for n in networks if any(id(p) in trained for p in n.parameters())]
+        self.ways = self.ways or [policy]
         named = dict(policy.named_modules())
         self.layers = {path: module for path, module in named.items() if understood(module)}
-        self._others = {p: m for p, m in named.items() if p not in self.layers and not list(m.children())}
+        self.others = {p: m for p, m in named.items() if p not in self.layers and not list(m.children())}
         extractors = [path for path, module in named.items() if isinstance(module, BaseFeaturesExtractor)]
         inner = {path for path in extractors if any(path.startswith(f"{outer}.") for outer in extractors)}
-        self._extractors = [named[path] for path in extractors if path not in inner]
+        self.extractors = [named[path] for path in extractors if path not in inner]
         self.called, self.observations = self._survey()
 
     def _survey(self) -> tuple[list[str], dict[str, tuple[int, ...]]]:
@@ -67,11 +71,12 @@ class Probe:
         with ExitStack() as hooks:
             for path, module in self.layers.items():
                 hooks.enter_context(
-                    _hook(module.register_forward_hook(lambda *_, path=path: called.update({path: None})))
+                    removed(module.register_forward_hook(lambda *_, path=path: called.update({path: None})))
                 )
-            for module in self._extractors:
-                hooks.enter_context(_hook(module.register_forward_pre_hook(_on_observation(see))))
-            self._run(2, torch.zeros(2, self.actions, device=self.policy.device))
+            for module in self.extractors:
+                hooks.enter_context(removed(module.register_forward_pre_hook(on_observation(see))))
+            with torch.no_grad():
+                self.run(2, torch.zeros(2, self.actions, device=self.policy.device))
         return list(called), shapes
 
     def poison(self, source: str, units: int) -> Trace:
@@ -97,27 +102,33 @@ class Probe:
                 observation[source].view(len(rows), units, -1)[rows, some] = torch.nan
 
         with ExitStack() as hooks:
-            for path, module in self._others.items():
-                hooks.enter_context(_hook(module.register_forward_hook(witness(path, trace))))
+            for path, module in self.others.items():
+                hooks.enter_context(removed(module.register_forward_hook(witness(path, trace))))
             for path, module in self.layers.items():
                 arrive, leave = arrival(path, some, units, trace), departure(some if path == source else None)
-                hooks.enter_context(_hook(module.register_forward_pre_hook(arrive)))
-                hooks.enter_context(_hook(module.register_forward_hook(leave)))
-            for module in self._extractors:
-                hooks.enter_context(_hook(module.register_forward_pre_hook(_on_observation(infect))))
+                hooks.enter_context(removed(module.register_forward_pre_hook(arrive)))
+                hooks.enter_context(removed(module.register_forward_hook(leave)))
+            for module in self.extractors:
+                hooks.enter_context(removed(module.register_forward_pre_hook(on_observation(infect))))
             actions = torch.zeros(len(rows), self.actions, device=self.policy.device)
             if source == ACTION:
                 actions[rows, some] = torch.nan
-            self._run(len(rows), actions)
+            with torch.no_grad():
+                self.run(len(rows), actions)
 
-    def _run(self, rows: int, actions: torch.Tensor) -> None:
-        """Runs all trained networks on zeros, in evaluation mode, without a trace in generators or modes."""
+    def run(self, rows: int, actions: torch.Tensor) -> None:
+        """Runs all trained networks on zeros, in evaluation mode, without a trace in generators or modes.
+
+        Raises:
+            WiringError: one of them cannot be run.
+        """
         modes = {module: module.training for module in self.policy.modules()}
         self.policy.set_training_mode(False)
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), unvalidated():
-                for way in self._ways:
-                    way(**self._arguments(way, rows, actions))
+            with torch.random.fork_rng(devices=[]), unvalidated():
+                for way in self.ways:
+                    with suppress(Enough):
+                        way(**self._arguments(way, rows, actions))
         except WiringError:
             raise
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError) as error:
@@ -161,14 +172,15 @@ def _zeros(space: spaces.Space[Any], rows: int, device: torch.device) -> Any:
 
 
 @contextmanager
-def _hook(handle: Any) -> Iterator[None]:
+def removed(handle: Any) -> Iterator[None]:
+    """A hook's handle, removed in the end."""
     try:
         yield
     finally:
         handle.remove()
 
 
-def _on_observation(act: Callable[[Mapping[str, torch.Tensor]], None]) -> Callable[..., Any]:
+def on_observation(act: Callable[[Mapping[str, torch.Tensor]], None]) -> Callable[..., Any]:
     """A hook that shows copies of the parts of a preprocessed observation, by name, and passes them on."""
 
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

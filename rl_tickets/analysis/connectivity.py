@@ -13,9 +13,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.distributions import action_distributions, divergence
+from rl_tickets.agents.replicas import replica
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.analysis.lines import between, grid, same
-from rl_tickets.evaluation.returns import MakeEnv, evaluate
+from rl_tickets.evaluation.returns import MakeEnv, evaluate, play_together
 from rl_tickets.evaluation.visiting import visited
 
 Array = npt.NDArray[np.float64]
@@ -108,18 +109,12 @@ def connectivity(
     _demand_line(ours, theirs)
     seen = np.concatenate([visited(model, make_env, steps=max(1, states // 2), seed=seed) for model in (one, other)])
     end = theirs if align is None else theirs.with_policy(align(one, ours.policy, theirs.policy))
-    ends = action_distributions(one, seen), action_distributions(other, seen)
-    returns, divergences = [], []
-    try:
-        for alpha in places:
-            between(ours, end, float(alpha)).restore(one)
-            returns.append(evaluate(one, make_env, episodes=episodes, seed=seed))
-            here = action_distributions(one, seen)
-            first, last = (float(divergence(policy, here).mean()) for policy in ends)
-            divergences.append((1 - alpha) * first + alpha * last)
-    finally:
-        ours.restore(one)
-    return Connectivity(places, np.stack(returns), np.array(divergences))
+    line = [replica(one, between(ours, end, float(alpha))) for alpha in places]
+    played = play_together([(each, (True,)) for each in line], make_env, episodes=episodes, seed=seed)
+    policies = [action_distributions(each, seen) for each in line]
+    first, last = (np.array([divergence(of, each).mean() for each in policies]) for of in (policies[0], policies[-1]))
+    returns = np.stack([episodes.returns for (episodes,) in played])
+    return Connectivity(places, returns, (1 - places) * first + places * last)
 
 
 def noise_floor(

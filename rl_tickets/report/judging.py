@@ -45,6 +45,9 @@ class LevelSummary:
     """Layer -> runs in which pruning would have taken its last weight."""
     problems: Mapping[str, int]
     """What training raised once weights were no longer finite -> runs."""
+    cost: float | None = None
+    """Environment steps in all, mean over seeds: of finding the ticket and of training it; None where the search does
+    not say."""
 
     @property
     def matches(self) -> bool | None:
@@ -100,6 +103,7 @@ class Judge:
             unscored=sum(not math.isfinite(row.mean_return) for row in rows),
             collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
             problems=dict(sorted(Counter(row.problem for row in rows if row.problem).items())),
+            cost=_cost(rows),
         )
 
     def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:
@@ -126,6 +130,13 @@ class Judge:
         if not sparse:
             return None
         return compare(list(sparse.values()), self.dense_scores, self.margin, failed_below=self.failed_below)
+
+
+def _cost(rows: Sequence[LevelRow]) -> float | None:
+    """Dense runs have no ticket to be found."""
+    spent = [0 if row.run.search == DENSE else row.spent for row in rows]
+    costs = [row.timesteps + steps for row, steps in zip(rows, spent, strict=True) if steps is not None]
+    return statistics.mean(costs) if len(costs) == len(rows) else None
 
 
 def _cell(verdict: bool | None) -> str:

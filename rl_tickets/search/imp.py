@@ -12,16 +12,18 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import network_of, rollout_steps
+from rl_tickets.agents.making import built
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.search.checking import MakeUnits, demand_learning, demand_make_units, demand_one_a_layer
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
-from rl_tickets.tickets.mask import Mask, kept_count
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.tickets.units import Units
 from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.requests import DivergenceWarning, Name, Trained, Training
 from rl_tickets.training.rewinding import FineTuning, Rewind
@@ -35,7 +37,9 @@ class IMP(Plan):
     Args:
         rewind: what goes back to which step.
         criterion: scores the trained weights; the lowest go.
-        scope: over which weights scores compete.
+        scope: over which weights, or units, scores compete.
+        units: what is pruned in place of single weights, found anew in the agent as each level left it: `rt.neurons`,
+            `rt.inputs`, or any `(model, prunable) -> Units`; densities are then shares of the units.
         early_bird: ends the dense level, which is then this search's own, once its mask is settled.
         keep_last: keep the best weight of a layer that would lose its last one.
         densities: of this search, 1.0 first; None: the experiment's.
@@ -52,6 +56,7 @@ class IMP(Plan):
     rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
     criterion: Criterion = lamp
     scope: Scope = "global"
+    units: MakeUnits | None = None
     early_bird: EarlyBird | None = None
     keep_last: bool = True
     densities: Sequence[float] | None = None
@@ -61,6 +66,7 @@ class IMP(Plan):
             raise TypeError(f"rewind must be an rt.Rewind, not {self.rewind!r}; to rewind to a step: rt.Rewind(at=...)")
         if not (self.early_bird is None or isinstance(self.early_bird, EarlyBird)):
             raise TypeError(f"early_bird must be an rt.EarlyBird or None, not {self.early_bird!r}")
+        demand_make_units(self.units)
         demand_criterion(self.criterion)
         demand_scope(self.scope)
         if self.densities is not None:
@@ -70,13 +76,16 @@ class IMP(Plan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         trained = yield self._dense(setup)
-        point = trained.at(self.rewind.at)
+        point, spent = trained.at(self.rewind.at), trained.timesteps
         for level, density in enumerate(self._densities(setup)[1:], start=1):
-            pruned = self._prune(level, density, point, trained)
+            pruned = self._prune(level, density, point, trained, setup)
             start = self.rewind.start(point, trained.end)
             ticket = self._ticket(level, pruned, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
-            trained = yield Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
+            trained = yield Training(
+                level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
+            )
+            spent += trained.timesteps
 
     def _dense(self, setup: Setup) -> Training:
         during = () if self.early_bird is None else (self._bird(self.early_bird, setup),)
@@ -87,7 +96,7 @@ class IMP(Plan):
         first = sparse[0] if sparse else None
         return bird.completed(density=first, after=self.rewind.at, criterion=self.criterion, scope=self.scope)
 
-    def _prune(self, level: int, density: float, point: TrainingState, trained: Trained) -> Pruned:
+    def _prune(self, level: int, density: float, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
         weights = {name: trained.end.policy[name] for name in trained.mask}
         if lost := [name for name, weight in weights.items() if not torch.isfinite(weight).all()]:
             warnings.warn(
@@ -101,11 +110,19 @@ class IMP(Plan):
             criterion=self.criterion,
             scope=self.scope,
             within=trained.mask,
+            units=self._units(trained, setup),
             start=point.policy,
             network_of=partial(network_of, copies=trained.copies),
             keep_last=self.keep_last,
             level=level,
         )
+
+    def _units(self, trained: Trained, setup: Setup) -> Units | None:
+        if self.units is None:
+            return None
+        with built(setup.make_model, setup.seed) as model:
+            trained.end.restore(model)
+            return self.units(model, setup.prunable)
 
     def _ticket(self, level: int, pruned: Pruned, start: TrainingState, trained: Trained, setup: Setup) -> Ticket:
         origin: dict[str, Any] = {
@@ -140,6 +157,10 @@ class IMP(Plan):
         first = 0 if self.early_bird else 1
         return tuple(Name(level) for level in range(first, len(self._densities(setup))))
 
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """See `Plan`."""
+        return self._densities(setup)
+
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
         if self.rewind.at >= setup.total_timesteps:
@@ -158,18 +179,9 @@ class IMP(Plan):
                 f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
-        if (starts := getattr(model, "learning_starts", 0)) >= setup.total_timesteps:
-            raise ValueError(
-                f"nothing would be trained: learning_starts={starts} is not below the budget of "
-                f"{setup.total_timesteps} environment steps; choose an earlier start or a larger budget"
-            )
-        total, layers = (mask := Mask.dense(model, setup.prunable)).total, len(mask)
-        for density in self._densities(setup):
-            if self.keep_last and kept_count(density, total) < layers:
-                raise ValueError(
-                    f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the {layers} layers; "
-                    f"the lowest that leaves each layer one is {layers / total:.3g}"
-                )
+        demand_learning(model, setup.total_timesteps)
+        if self.keep_last:
+            demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))
         if isinstance(self.rewind, FineTuning):
             demand_learning_rate(model)
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 
 def geometric(*, keep: float, levels: int) -> tuple[float, ...]:
@@ -21,6 +22,28 @@ def geometric(*, keep: float, levels: int) -> tuple[float, ...]:
     if levels < 1:
         raise ValueError(f"levels must be at least 1 (level 0 is dense), got {levels!r}")
     return tuple(keep**level for level in range(levels))
+
+
+def exponential(before: float, density: float, rounds: int) -> tuple[float, ...]:
+    """Densities of so many rounds of pruning, each keeping the same fraction of what the one before left.
+
+    Args:
+        before: density that the first round finds.
+        density: of the last round, exactly.
+        rounds: how many, 1 for all at once (Tanaka et al. 2020, arXiv 2006.05467, take 100).
+
+    Raises:
+        ValueError: no whole number of rounds.
+
+    Example:
+        >>> [round(density, 3) for density in exponential(1.0, 0.1, 3)]
+        [0.464, 0.215, 0.1]
+    """
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"rounds must be a whole number of at least 1, got {rounds!r}")
+    if rounds == 1 or not (isinstance(density, Real) and 0 < density < before):
+        return (density,)  # What is no density, the round itself will refuse.
+    return (*(before * (density / before) ** (each / rounds) for each in range(1, rounds)), density)
 
 
 def as_floats(densities: Sequence[float]) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import torch
 
 from rl_tickets.tickets.competing import compete
 from rl_tickets.tickets.criteria import Criterion, Weights, demand_criterion, lamp
+from rl_tickets.tickets.densities import exponential
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.units import Units
@@ -43,6 +44,7 @@ def prune(
     network_of: Callable[[str], str] = first_word,
     keep_last: bool = True,
     level: int = 0,
+    rounds: int | None = None,
 ) -> Pruned:
     """Keeps the round(density * n) weights with the highest scores; ties go to the earlier weight.
 
@@ -57,6 +59,8 @@ def prune(
         network_of: the network a layer belongs to, for scope "network".
         keep_last: keep the best weight of a layer that would lose its last one.
         level: named in the warning.
+        rounds: in how many the density is reached, falling exponentially, with new scores of what is left in each;
+            None: as many as the criterion asks for (`criterion.rounds`), one where it asks for none.
 
     Raises:
         TypeError: a criterion that is no function, or gives no tensors or arrays.
@@ -70,10 +74,15 @@ def prune(
     demand_criterion(criterion)
     within = Mask.full(weights) if within is None else within
     weights = _covered(weights, within)
-    scores = criterion(within.apply(weights), weights if start is None else _covered(start, within))
-    pruned = _selected(scores, density, scope, within, units, network_of, keep_last)
-    _warn(pruned.collapsed, density, units, keep_last, level)
-    return pruned
+    start = weights if start is None else _covered(start, within)
+    collapsed: dict[str, None] = {}
+    for each in exponential(within.density, density, getattr(criterion, "rounds", 1) if rounds is None else rounds):
+        scores = criterion(within.apply(weights), start)
+        pruned = _selected(scores, each, scope, within, units, network_of, keep_last)
+        within = pruned.mask
+        collapsed |= dict.fromkeys(pruned.collapsed)
+    _warn(tuple(collapsed), density, units, keep_last, level)
+    return Pruned(within, tuple(collapsed))
 
 
 def select(

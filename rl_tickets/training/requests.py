@@ -56,6 +56,8 @@ class Training:
         during: observers and actors inside the training, each with a table of its own.
         draws: a seed of its own for environments and minibatches, from the same weights; None: the training seed.
         prunable: as in `Mask.dense`, for the mask of a dense agent.
+        spent: environment steps that it took to find the ticket: of all trainings before, or of data; None where the
+            search does not say.
 
     Raises:
         ValueError: a variant that is no file name, or two observers that write the same table.
@@ -75,6 +77,7 @@ class Training:
     during: tuple[During, ...] = ()
     draws: int | None = None
     prunable: Prunable | None = None
+    spent: int | None = None
 
     def __post_init__(self) -> None:
         if self.variant and not self.variant.replace("_", "").replace("-", "").isalnum():

@@ -1,0 +1,49 @@
+"""What a policy costs in all: the environment steps that its ticket took to find, and its own training's."""
+
+from .judging import LevelSummary
+from .searches import DENSE
+from .summary import SearchSummary, Summary
+from .wording import listed, plain
+
+COSTS = (
+    "Environment steps that a policy of each search costs in all, mean over seeds: its own training, and before that "
+    "all levels that led to its ticket, the dense one included, or the steps of data that a criterion looked at."
+)
+
+
+def costed(summary: Summary) -> list[SearchSummary]:
+    """The searches of which it is known; no controls, whose tickets others found."""
+    return [
+        search
+        for search in summary.searches
+        if search.described.control_of is None and all(level.cost is not None for level in search.levels)
+    ]
+
+
+def cost_rows(searches: list[SearchSummary]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads, and a row for each density, of a table with a column for each search."""
+    columns = [{plain(level.density): _steps(level) for level in search.levels} for search in searches]
+    densities = sorted({density for column in columns for density in column}, key=float, reverse=True)
+    rows = [(density, *(column.get(density, "–") for column in columns)) for density in densities]
+    return ("density", *(search.name for search in searches)), rows
+
+
+def cheapest(summary: Summary, searches: list[SearchSummary]) -> str:
+    """Of every search the sparsest density that is typical, and what it costs; empty where nothing is judged."""
+    if summary.problem:
+        return ""
+    told = []
+    for search in searches:
+        typical = [level for level in search.levels if level.comparison and level.comparison.typical]
+        if not typical:
+            told.append(f"`{search.name}` at none")
+            continue
+        level = min(typical, key=lambda level: level.density)
+        told.append(f"`{search.name}` at {plain(level.density)} for {_steps(level)} environment steps")
+    dense = _steps(summary.dense) if summary.dense.cost is not None else ""
+    beside = f"; `{DENSE}` takes {dense}" if dense else ""
+    return f"Sparsest density at which a search is typical: {listed(told)}{beside}."
+
+
+def _steps(level: LevelSummary) -> str:
+    return "–" if level.cost is None else f"{level.cost:,.0f}"
