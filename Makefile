@@ -13,7 +13,7 @@ $(VENV)/runtime: pyproject.toml constraints.txt
 
 $(VENV)/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,contrib,box2d,mujoco,minatar]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,contrib,box2d,mujoco,minatar,export]"
 	touch $(VENV)/runtime $@
 
 demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under 4 minutes on 2 cores

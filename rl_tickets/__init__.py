@@ -20,6 +20,10 @@ from rl_tickets.agents.saliency import synflow as synflow
 from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
+from rl_tickets.deploy.exporting import export as export
+from rl_tickets.deploy.filming import film as film
+from rl_tickets.deploy.proving import EquivalenceError as EquivalenceError
+from rl_tickets.deploy.shrinking import shrink as shrink
 from rl_tickets.evaluation.contrasts import Contrast as Contrast
 from rl_tickets.evaluation.contrasts import contrast as contrast
 from rl_tickets.evaluation.families import holm as holm

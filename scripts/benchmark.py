@@ -8,7 +8,9 @@ from pathlib import Path
 
 import tyro
 from measures.cohorts import cohorts, simulator
+from measures.deploying import deployed, exported_bytes, shrunk_training
 from measures.holding import holding, pruning_round
+from measures.playing import playing
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
 from measures.scaling import memory_slope, scaling
@@ -30,11 +32,15 @@ PARTS = {
         cohorts,
         together,
         rehearsal,
+        playing,
         simulator,
         short_search,
         long_search,
         scaling,
         memory_slope,
+        shrunk_training,
+        deployed,
+        exported_bytes,
     )
 }
 

@@ -26,7 +26,7 @@ from rl_tickets.lab import executors
 from rl_tickets.lab.command_line import main
 from rl_tickets.lab.store import Store
 
-ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1)
+ONE = replace(PPO_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), seeds=1, dense_seeds=1)
 
 SCRIPT = """
 import gymnasium as gym
@@ -51,9 +51,10 @@ experiment = rt.Experiment(
     make_env=make_env,
     total_timesteps=960,
     densities=(1.0, 0.5, 0.2),
-    seeds=2,
+    seeds=2, dense_seeds=2,
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
     episodes=3,
+    random_episodes=20,
     segment=384,
 )
 

@@ -24,7 +24,7 @@ EXPERIMENT = replace(
     trainer=rt.Plain(),  # Every seed is a group of its own.
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
 )
-SMALL = replace(EXPERIMENT, seeds=1, densities=(1.0, 0.5))
+SMALL = replace(EXPERIMENT, seeds=1, dense_seeds=1, densities=(1.0, 0.5))
 
 
 class Here(Executor):

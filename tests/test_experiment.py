@@ -12,6 +12,7 @@ from tiny import PPO_EXPERIMENT, make_env, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.search.plan import DENSE, Dense
+from rl_tickets.training.requests import Name
 
 SEARCHES = {
     "imp": rt.IMP(),
@@ -60,6 +61,15 @@ experiment = partial(
             "rewind point 10000 is beyond the budget of 10000",
         ),
         ({"searches": {"imp": rt.IMP(densities=(1.0, 2.0))}}, "density must be"),
+        (
+            {"searches": {**SEARCHES, "x": rt.Control(rt.random_mask, at=(0.3,))}},
+            r"search 'x': a control at density 0\.3, at which 'imp' has no ticket: ",
+        ),
+        ({"dense_seeds": [1, 2, 3], "seeds": [1, 4]}, r"dense_seeds must have the 2 of seeds among them"),
+        ({"dense_seeds": 2, "seeds": 3}, r"dense_seeds must have the 3 of seeds among them"),
+        ({"dense_seeds": [0, 0, 1], "seeds": 1}, "dense_seeds must be a positive number or different integers"),
+        ({"random_episodes": 0}, "random_episodes must be a whole number of at least 1, got 0"),
+        ({"failed_below": 1.0}, r"failed_below must be a normalised score in \(0, 1\), got 1\.0"),
         ({"searches": {"x": rt.Control(rt.random_reinit)}}, "search 'x': a control of 'imp', which is no search here"),
         (
             {"searches": {**SEARCHES, "x": rt.Control(rt.random_mask, of="reinit_late")}},
@@ -85,6 +95,16 @@ def test_trainings_are_those_a_search_trains_itself() -> None:
     assert found["early_bird"] == [0, 1, 2, 3], "early-bird shortens its own dense run"
 
 
+def test_controls_stand_at_chosen_densities_alone() -> None:
+    some = rt.Control(rt.random_mask, at=[0.1])
+    own = rt.Control(rt.random_mask, of="late", at=(0.1,))
+    plan = experiment(searches={**SEARCHES, "some": some, "own": own}, densities=(1.0, 0.5, 0.1, 0.05))
+    assert plan.plans["some"].trainings(plan.setup(0)) == (Name(2),)
+    assert plan.plans["own"].trainings(plan.setup(0)) == (Name(1),), "of the densities of the search itself"
+    assert some.settings()["at"] == [0.1]
+    assert "at" not in rt.Control(rt.random_mask).settings()
+
+
 def test_boundaries_are_the_grid_of_segments_whatever_is_searched() -> None:
     assert experiment().boundaries == (0,)
     assert experiment(segment=3_000).boundaries == (0, 3_000, 6_000, 9_000)
@@ -106,13 +126,23 @@ def test_seeds_are_a_number_or_a_list() -> None:
     assert experiment(seeds=[7, 3]).all_seeds == (7, 3)
 
 
-def test_a_seeds_place_depends_on_those_before_it_alone() -> None:
-    assert experiment(seeds=5).groups == ((0, 1, 2, 3, 4),)
-    assert experiment(seeds=7).groups == ((0, 1, 2, 3, 4), (5, 6, None, None, None))
-    assert experiment(seeds=10).groups == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
-    assert experiment(seeds=[5, 3, 9]).groups == ((5, 3, 9, None, None),)
-    assert experiment(seeds=3, trainer=rt.Plain()).groups == ((0,), (1,), (2,))
-    assert experiment(seeds=4, trainer=rt.Cohorts(seeds=3)).groups == ((0, 1, 2), (3, None, None))
+def test_a_seeds_place_depends_on_those_before_it_experiment() -> None:
+    assert experiment(seeds=5, dense_seeds=5).groups == ((0, 1, 2, 3, 4),)
+    assert experiment(seeds=5, dense_seeds=7).groups == ((0, 1, 2, 3, 4), (5, 6, None, None, None))
+    assert experiment(seeds=10, dense_seeds=10).groups == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
+    assert experiment(seeds=[5, 3, 9], dense_seeds=[5, 3, 9]).groups == ((5, 3, 9, None, None),)
+    assert experiment(seeds=3, dense_seeds=3, trainer=rt.Plain()).groups == ((0,), (1,), (2,))
+    assert experiment(seeds=4, dense_seeds=4, trainer=rt.Cohorts(seeds=3)).groups == ((0, 1, 2), (3, None, None))
+
+
+def test_dense_runs_are_five_for_each_seed_and_those_of_the_searches_among_them() -> None:
+    assert experiment(seeds=3).pool == tuple(range(15))
+    assert experiment(seeds=4).pool[:15] == experiment(seeds=3).pool, "more seeds, and no place changes"
+    assert experiment(seeds=[2, 7]).pool == (2, 7, 0, 1, 3, 4, 5, 6, 8, 9)
+    assert experiment(seeds=2, dense_seeds=[5, 1, 0]).pool == (5, 1, 0)
+    assert experiment(seeds=2).seeds_of(DENSE) == tuple(range(10))
+    assert experiment(seeds=2).seeds_of("imp") == (0, 1)
+    assert experiment(seeds=2).count - experiment(seeds=2, dense_seeds=2).count == 8
 
 
 def test_scaling_keeps_fractions_of_the_budget() -> None:

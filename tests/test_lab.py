@@ -24,6 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
 import rl_tickets as rt
+from rl_tickets.lab import preparing
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.report.rows import Run
@@ -178,8 +179,8 @@ CHANGES: list[tuple[str, Callable[[], Experiment]]] = [
     ("total_timesteps = 160, now it is 192", lambda: replace(ALL, total_timesteps=192)),
     ("densities = [1.0, 0.5, 0.2], now it is [1.0, 0.5, 0.1]", lambda: replace(ALL, densities=(1.0, 0.5, 0.1))),
     ("episodes = 3, now it is 4", lambda: replace(ALL, episodes=4)),
-    ("seeds = [0, 1], now it is [0]", lambda: replace(ALL, seeds=1)),
-    ("seeds = [0, 1], now it is [5, 0, 1]", lambda: replace(ALL, seeds=[5, 0, 1])),
+    ("dense_seeds = [0, 1], now it is [0]", lambda: replace(ALL, seeds=1, dense_seeds=1)),
+    ("dense_seeds = [0, 1], now it is [5, 0, 1]", lambda: replace(ALL, seeds=[5, 0, 1], dense_seeds=[5, 0, 1])),
     ("agent.hyperparameters.gamma = 0.99, now it is 0.9", lambda: _agent(gamma=0.9)),
     ("agent.hyperparameters.learning_rate = 0.0003, now it is 0.1", lambda: _agent(learning_rate=0.1)),
     ("agent.modules.action_net = ", lambda: _agent(policy_kwargs={"net_arch": [8]})),
@@ -244,8 +245,8 @@ def test_a_changed_experiment_is_refused_and_the_change_named(
 
 def test_more_seeds_are_trained_and_finished_ones_stay(tmp_path: Path) -> None:
     small = replace(ALL, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.3))
-    rt.run(replace(small, seeds=1), jobs=1, out=tmp_path)
-    more = replace(small, seeds=[0, 4, 2, 3, 1, 9])
+    rt.run(replace(small, seeds=1, dense_seeds=1), jobs=1, out=tmp_path)
+    more = replace(small, seeds=[0, 4, 2, 3, 1, 9], dense_seeds=[0, 4, 2, 3, 1, 9])
     with counted(tmp_path / "steps"):
         rt.run(more, jobs=1, out=tmp_path)
     assert (tmp_path / "steps").stat().st_size == 5 * 2 * ALL.total_timesteps, "dense and one level of five seeds"
@@ -256,12 +257,64 @@ def test_more_seeds_are_trained_and_finished_ones_stay(tmp_path: Path) -> None:
 
 def test_seeds_give_the_same_bytes_however_many_there_are(tmp_path: Path) -> None:
     small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3))
-    rt.run(replace(small, seeds=2), jobs=1, out=tmp_path / "two")
-    rt.run(replace(small, seeds=7), jobs=1, out=tmp_path / "seven")
+    rt.run(replace(small, seeds=2, dense_seeds=2), jobs=1, out=tmp_path / "two")
+    rt.run(replace(small, seeds=7, dense_seeds=7), jobs=1, out=tmp_path / "seven")
     two, seven = (contents(tmp_path / name / "tiny") for name in ("two", "seven"))
     of_seeds = [name for name in two if "seed-" in name]
     assert len(of_seeds) == 2 * 2 * 2, "a ticket and weights of two levels of two seeds"
     assert [name for name in of_seeds if two[name] != seven[name]] == []
+
+
+def test_a_pool_of_dense_runs_stands_beside_the_searches(tmp_path: Path) -> None:
+    """Those that no search goes on with train in the same groups, and change no byte of those that one does."""
+    small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3), trainer=rt.Cohorts(seeds=3))
+    rt.run(small, jobs=1, out=tmp_path / "alone")
+    rt.run(replace(small, dense_seeds=4), jobs=2, out=tmp_path)
+    rows = [row.run for row in read_levels(tmp_path / "tiny")]
+    assert {run.seed for run in rows if run.search == "dense"} == {0, 1, 2, 3}
+    assert {run.seed for run in rows if run.search == "imp"} == {0, 1}
+    alone, beside = (contents(folder / "tiny") for folder in (tmp_path / "alone", tmp_path))
+    of_seeds = [name for name in alone if "seed-" in name]
+    assert len(of_seeds) == 2 * 2 * 2
+    assert [name for name in of_seeds if alone[name] != beside[name]] == []
+    with counted(tmp_path / "steps"):
+        rt.run(replace(small, dense_seeds=7), jobs=1, out=tmp_path)
+    assert (tmp_path / "steps").stat().st_size == 3 * ALL.total_timesteps, "three more dense runs"
+    summary = rt.run(replace(small, dense_seeds=7), jobs=1, out=tmp_path / "at_once")
+    assert_same(tmp_path / "tiny", tmp_path / "at_once" / "tiny")
+    compared = summary.searches[0].levels[0].comparison
+    assert compared is not None
+    assert (compared.seeds, compared.dense_seeds) == (2, 7)
+
+
+def test_controls_are_trained_at_chosen_densities_alone(tmp_path: Path) -> None:
+    searches = {"imp": rt.IMP(), "mask": rt.Control(rt.random_mask, at=(0.2,))}
+    summary = rt.run(replace(ALL, searches=searches), jobs=1, out=tmp_path)
+    found = {row.run.level: row.density for row in read_levels(tmp_path / "tiny") if row.run.search == "mask"}
+    assert found == {2: pytest.approx(0.2, abs=0.01)}
+    (mask,) = [search for search in summary.searches if search.name == "mask"]
+    assert [level.level for level in mask.levels] == [2]
+
+
+def test_a_random_policy_plays_all_its_episodes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later, a sample of them tells that the environment is the same."""
+    played: list[int] = []
+    real = preparing.play
+
+    def counting(*args: Any, episodes: int, **kwargs: Any) -> Any:
+        played.append(episodes)
+        return real(*args, episodes=episodes, **kwargs)
+
+    monkeypatch.setattr(preparing, "play", counting)
+    small = replace(ALL, searches={}, random_episodes=50)
+    rt.run(small, jobs=1, out=tmp_path)
+    rt.run(small, jobs=1, out=tmp_path)
+    assert played == [20, 50, 20]
+    settings = json.loads((tmp_path / "tiny" / "experiment.json").read_text())["settings"]
+    policy = rt.RandomPolicy(gym.spaces.Discrete(2), seed=1_000)
+    assert settings["random_return"] == rt.evaluate(policy, ALL.make_env, episodes=50, seed=1_000).mean()
+    with pytest.raises(ValueError, match=r"random_return = \S+, now it is 9\.0"):
+        rt.run(replace(small, make_env=lambda: gym.make("CartPole-v1", max_episode_steps=9)), jobs=1, out=tmp_path)
 
 
 def test_another_search_beside_it_changes_no_run(out: Path, tmp_path: Path) -> None:
@@ -288,16 +341,16 @@ def test_a_search_that_is_added_later_trains_beside_the_old_ones(out: Path, tmp_
     assert (tmp_path / "steps").stat().st_size == sum(row.timesteps for row in new)
 
 
-def test_a_margin_is_judged_anew_and_nothing_trained(copied: Path) -> None:
+def test_runs_are_judged_anew_and_nothing_trained(copied: Path) -> None:
     with counted(copied / "steps"):
-        summary = rt.run(replace(ALL, margin=0.25), jobs=1, out=copied)
-    assert summary.margin == 0.25
+        summary = rt.run(replace(ALL, margin=0.25, failed_below=0.75), jobs=1, out=copied)
+    assert (summary.margin, summary.failed_below) == (0.25, 0.75)
     assert (copied / "steps").stat().st_size == 0
 
 
 @pytest.mark.parametrize(("keep", "levels"), [("all", {0, 1, 2}), ("last", {0, 2}), ("none", set())])
 def test_final_weights_are_kept_as_asked(keep: Any, levels: set[int], tmp_path: Path) -> None:
-    rt.run(replace(ALL, searches={"imp": rt.IMP()}, seeds=1, keep=keep), jobs=1, out=tmp_path)
+    rt.run(replace(ALL, searches={"imp": rt.IMP()}, seeds=1, dense_seeds=1, keep=keep), jobs=1, out=tmp_path)
     found = sorted((tmp_path / "tiny").glob("weights/*/*/*.safetensors"))
     assert {int(path.stem.removeprefix("level-")) for path in found} == levels
     for row in read_levels(tmp_path / "tiny"):
@@ -343,6 +396,7 @@ def test_a_diverging_agent_is_recorded_and_the_experiment_goes_on(tmp_path: Path
         make_model=partial(make_ppo, learning_rate=1e30),
         searches={"imp": rt.IMP(), "late": rt.IMP(rewind=rt.Rewind(at=64)), "reinit": rt.Control(rt.random_reinit)},
         seeds=1,
+        dense_seeds=1,
     )
     with pytest.warns(rt.DivergenceWarning, match="7 of 7 runs diverged, and searches went on"):
         rt.run(wild, jobs=1, out=tmp_path)

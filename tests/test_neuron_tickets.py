@@ -66,7 +66,13 @@ def test_what_is_pruned_stays_zero_and_what_is_left_is_rewound(levels: list[rt.L
 def test_an_experiment_takes_units_and_permutes_neurons(tmp_path: Any) -> None:
     searches = {"neurons": rt.IMP(units=rt.neurons), "other": rt.Control(rt.permuted_neurons, of="neurons")}
     experiment = replace(
-        PPO_EXPERIMENT, make_model=make_model, searches=searches, densities=DENSITIES, seeds=2, total_timesteps=64
+        PPO_EXPERIMENT,
+        make_model=make_model,
+        searches=searches,
+        densities=DENSITIES,
+        seeds=2,
+        dense_seeds=2,
+        total_timesteps=64,
     )
     rt.run(experiment, jobs=1, out=tmp_path)
     rows = {row.run: row for row in read_levels(tmp_path / "tiny")}

@@ -18,7 +18,7 @@ from rl_tickets.lab.store import Store
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
 
-EXPERIMENT = replace(PPO_EXPERIMENT, seeds=3, trainer=rt.Cohorts(seeds=2))
+EXPERIMENT = replace(PPO_EXPERIMENT, seeds=3, dense_seeds=3, trainer=rt.Cohorts(seeds=2))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def test_both_trainers_train_them_the_same(tmp_path: Path) -> None:
 
 
 def failing(**settings: Any) -> rt.Experiment:
-    return replace(EXPERIMENT, seeds=1, **settings)
+    return replace(EXPERIMENT, seeds=1, dense_seeds=1, **settings)
 
 
 @dataclass(frozen=True)

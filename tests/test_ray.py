@@ -86,8 +86,10 @@ SCRIPT = textwrap.dedent(
         total_timesteps=64,
         densities=(1.0, 0.5),
         seeds=1,
+        dense_seeds=1,
         searches={"imp": rt.IMP()},
         episodes=2,
+        random_episodes=20,
         trainer=rt.Plain(),
     )
 

@@ -16,7 +16,9 @@ def test_python_blocks_run_one_after_another(tmp_path: Path, monkeypatch: pytest
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
         small = block.replace("50_000", "1_100").replace("4_096", "512").replace("2_000", "128")
-        small = small.replace("levels=6", "levels=2").replace("seeds=5,", "seeds=1, episodes=3,")
+        small = small.replace("levels=6", "levels=2").replace(
+            "seeds=5,", "seeds=1, dense_seeds=1, episodes=3, random_episodes=20,"
+        )
         small = small.replace("make_env(), seed=seed", "make_env(), seed=seed, n_steps=128, n_epochs=1")
         exec(compile(small, str(README), "exec"), names)
     assert (tmp_path / "cartpole.ticket").exists()

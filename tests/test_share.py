@@ -20,6 +20,7 @@ EXPERIMENT = replace(
     PPO_EXPERIMENT,
     trainer=rt.Plain(),  # Every seed is a group of its own.
     seeds=3,
+    dense_seeds=3,
     densities=(1.0, 0.5),
     searches={"imp": rt.IMP(criterion=rt.lamp), "random_reinit": rt.Control(rt.random_reinit)},
 )

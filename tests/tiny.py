@@ -75,6 +75,7 @@ PPO_EXPERIMENT = rt.Experiment(
     total_timesteps=160,
     densities=(1.0, 0.5, 0.2),
     seeds=2,
+    dense_seeds=2,
     searches={
         "imp": rt.IMP(criterion=rt.lamp),
         "late": rt.IMP(criterion=rt.lamp, rewind=rt.Rewind(at=64)),
@@ -82,6 +83,7 @@ PPO_EXPERIMENT = rt.Experiment(
         "early_bird": rt.IMP(criterion=rt.lamp, early_bird=rt.EarlyBird(every=32, window=1, threshold=0.9)),
     },
     episodes=3,
+    random_episodes=20,
     segment=64,
     callback=Count,
 )
@@ -169,7 +171,7 @@ def trained_steps(folder: Path) -> int:
 
 def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
     """Runs a script as a user would, in a session of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "COLUMNS": "200"}
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+
+from rl_tickets.evaluation.draws import Drawing, Draws
+from rl_tickets.evaluation.seeding import seeded
 
 
 class Predicts(Protocol):
@@ -52,11 +58,19 @@ def _mask_for(space: gym.Space[Any], allowed: npt.NDArray[Any]) -> Any:
 
 
 class Actor:
-    """Actions of a model for a batch of raw observations: its own normalisation, recurrence and action masks."""
+    """Actions of a model for a batch of raw observations: its own normalisation, recurrence and action masks.
 
-    def __init__(self, model: Predicts, env: gym.Env[Any, Any] | VecEnv, deterministic: bool) -> None:
-        self._model = model
-        self._deterministic = deterministic
+    Args:
+        model: anything with `predict`.
+        env: any of the evaluation's.
+        draws: of sampled actions, a row for each observation of a batch; None: the model plays greedily.
+
+    Raises:
+        ValueError: an environment with VecNormalize for an agent without.
+    """
+
+    def __init__(self, model: Predicts, env: gym.Env[Any, Any] | VecEnv, draws: Draws | None) -> None:
+        self._model, self._draws = model, draws
         normalize = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
         self.normalize: VecNormalize | None = normalize
         if isinstance(env, VecEnv) and (theirs := unwrap_vec_normalize(env)) is not None:
@@ -72,15 +86,47 @@ class Actor:
         self._space = env.action_space
         self._state: Any = None
 
+    def begin(self, episodes: Mapping[int, int]) -> None:
+        """Rows of the batch begin these episodes."""
+        if self._draws is not None:
+            for row, episode in episodes.items():
+                self._draws.begin(row, episode)
+
     def act(self, observations: Any, starts: npt.NDArray[np.bool_], masks: Any) -> npt.NDArray[Any]:
         if self.normalize is not None:
             observations = self.normalize.normalize_obs(observations)
-        kwargs = {"action_masks": masks} if self.takes_masks else {}
-        actions, self._state = self._model.predict(
-            observations, state=self._state, episode_start=starts, deterministic=self._deterministic, **kwargs
-        )
-        # A diverged network gives NaN: it then acts with zeros, and earns what that earns.
-        return np.nan_to_num(actions) if np.issubdtype(np.asarray(actions).dtype, np.floating) else actions
+        kwargs: dict[str, Any] = {"action_masks": masks} if self.takes_masks else {}
+        kwargs |= {"state": self._state, "episode_start": starts, "deterministic": self._draws is None}
+        with nullcontext() if self._draws is None else Drawing(self._draws):
+            actions, self._state = self._model.predict(observations, **kwargs)
+        if self._draws is not None:
+            self._draws.advance()
+        return numbers(actions)
+
+
+def numbers(actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A diverged network gives NaN: it then acts with zeros, and earns what that earns."""
+    return np.nan_to_num(actions) if np.issubdtype(np.asarray(actions).dtype, np.floating) else actions
+
+
+def samples(model: BaseAlgorithm) -> bool:
+    """Whether an agent plays otherwise as it was trained than greedily: its `predict(deterministic=False)` draws.
+
+    What counts is what `predict` draws from torch, as SB3's stochastic policies do (PPO, A2C, TRPO, SAC, TQC, ...).
+    TD3 and DDPG draw nothing there, and neither does a policy with gSDE, whose noise stays that of the last rollout;
+    what DQN draws is exploration (its epsilon, from NumPy), and no policy that it learned.
+
+    Example:
+        >>> from stable_baselines3 import DQN, PPO
+        >>> samples(PPO("MlpPolicy", "CartPole-v1", device="cpu")), samples(DQN("MlpPolicy", "CartPole-v1"))
+        (True, False)
+    """
+    space = deepcopy(model.observation_space)
+    space.seed(0)
+    drawing = Drawing(Draws(0, 1))
+    with seeded(0), drawing:
+        model.predict(space.sample(), deterministic=False)
+    return drawing.drew
 
 
 def _lend_statistics(ours: VecNormalize | None, theirs: VecNormalize) -> None:

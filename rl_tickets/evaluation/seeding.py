@@ -11,6 +11,12 @@ from stable_baselines3.common.utils import set_random_seed
 from rl_tickets.agents.validation import unvalidated
 
 
+def generators() -> tuple[object, ...]:
+    """Where the global generators are; equal where nothing was drawn in between."""
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return random.getstate(), name, np.asarray(keys).tobytes(), *rest, torch.get_rng_state().numpy().tobytes()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Global generators seeded for a sampling policy, and afterwards as they were; NaN logits are let through."""

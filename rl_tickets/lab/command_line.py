@@ -26,6 +26,7 @@ from rl_tickets.training.trainers import Cohorts, Plain
 SMOKE_LEVELS = 3
 SMOKE_SEEDS = 2
 SMOKE_EPISODES = 2
+SMOKE_RANDOM = 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Flags:
 
     seeds: int | None = None
     """Number of training seeds."""
+    dense_seeds: int | None = None
+    """Number of dense runs, those of the training seeds among them; by default five for each of --seeds."""
     levels: int | None = None
     """Number of levels, the dense level 0 included."""
     timesteps: int | None = None
@@ -57,12 +60,18 @@ class Flags:
         """The experiment with these changes; smoke runs and changed ones get a folder of their own by --out."""
         flags, model = self, None
         if self.smoke:
-            experiment = replace(experiment, name=f"{experiment.name}_smoke", episodes=SMOKE_EPISODES)
+            experiment = replace(
+                experiment,
+                name=f"{experiment.name}_smoke",
+                episodes=SMOKE_EPISODES,
+                random_episodes=SMOKE_RANDOM,
+            )
             model = experiment.make_model(0)
             shortest = shortest_run(model)
             flags = replace(
                 self,
-                seeds=SMOKE_SEEDS if self.seeds is None else self.seeds,
+                seeds=(seeds := SMOKE_SEEDS if self.seeds is None else self.seeds),
+                dense_seeds=seeds if self.dense_seeds is None else self.dense_seeds,
                 levels=SMOKE_LEVELS if self.levels is None else self.levels,
                 timesteps=shortest if self.timesteps is None else self.timesteps,
             )
@@ -72,7 +81,9 @@ class Flags:
             cohorts = experiment.trainer if isinstance(experiment.trainer, Cohorts) else Cohorts()
             experiment = replace(experiment, trainer=Plain() if flags.trainer == "plain" else cohorts)
         if flags.seeds is not None:
-            experiment = replace(experiment, seeds=flags.seeds)
+            experiment = replace(experiment, seeds=flags.seeds, dense_seeds=flags.dense_seeds)
+        elif flags.dense_seeds is not None:
+            experiment = replace(experiment, dense_seeds=flags.dense_seeds)
         if flags.levels is not None:
             experiment = replace(experiment, densities=_extend(tuple(experiment.densities), flags.levels))
         if flags.timesteps is not None:
@@ -84,8 +95,8 @@ class Flags:
 
     def command(self) -> str:
         """The command line that gives these results again, without what does not change them."""
-        names = ("seeds", "levels", "timesteps", "trainer")
-        given = [f"--{name} {value}" for name in names if (value := getattr(self, name))]
+        names = ("seeds", "dense_seeds", "levels", "timesteps", "trainer")
+        given = [f"--{name.replace('_', '-')} {value}" for name in names if (value := getattr(self, name))]
         given += [f"--searches {' '.join(self.searches)}"] if self.searches else []
         return " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *given, *(["--smoke"] if self.smoke else [])])
 

@@ -1,4 +1,5 @@
-"""The command line of the package itself: what is in a ticket, how two experiments compare, one evaluated over."""
+"""The command line of the package itself: what is in a ticket, how two experiments compare, one evaluated over,
+a policy exported or filmed."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +9,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from rl_tickets.deploy.exporting import export as write_policy
+from rl_tickets.deploy.shrinking import shrink
 from rl_tickets.lab.evaluating import evaluate_over, experiment_of
+from rl_tickets.lab.filming import film_results
+from rl_tickets.lab.loading import agent_of
 from rl_tickets.lab.user_errors import complain
 from rl_tickets.report import compare_folders, terminal_table
 from rl_tickets.tickets.ticket import Ticket
@@ -65,10 +70,64 @@ def evaluate(
     console.print(f"Report {out / 'report.md'}", soft_wrap=True)
 
 
+def export(
+    file: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    /,
+    *,
+    algorithm: str | None = None,
+    script: Path | None = None,
+    small: bool = False,
+) -> None:
+    """Writes an agent's greedy policy for other programs, once it is shown to do what SB3's `predict` does.
+
+    Args:
+        file: an SB3 file (.zip), final weights of a results folder, or a ticket, which has the weights of its rewind
+            point.
+        out: .onnx, or .safetensors for numpy alone.
+        algorithm: class that saved an SB3 file, such as PPO; of SB3 or sb3-contrib.
+        script: whose experiment makes the agent of a ticket or of weights; by default the one that their results folder
+            names.
+        small: without units that are constant or that nobody reads.
+    """
+    model = agent_of(file, algorithm=algorithm, script=script)
+    path = write_policy(shrink(model) if small else model, out)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def film(
+    path: tyro.conf.Positional[Path],
+    /,
+    *,
+    out: Path = Path("beside.gif"),
+    script: Path | None = None,
+    search: str | None = None,
+    seed: int = 0,
+    seconds: float = 20.0,
+) -> None:
+    """Films a sparse agent beside the dense one of its seed, both with the weights they ended with.
+
+    Args:
+        path: a results folder that kept final weights, whose sparsest agent is filmed; or a ticket in one.
+        out: .gif or .webp.
+        script: that made the folder; by default the one that its command names.
+        search: of a folder, whose agent is filmed; by default the first.
+        seed: of both agents' environments.
+        seconds: after which the film ends, in the environment's own time.
+    """
+    print(film_results(path, out=out, script=script, search=search, seed=seed, seconds=seconds))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `show`, `compare` or `evaluate`; what a user can mend ends with one sentence and exit status 2."""
-    commands: dict[str, Callable[..., None]] = {"show": show, "compare": compare_results, "evaluate": evaluate}
+    """Runs one of the commands; what a user can mend ends with one sentence and exit status 2."""
+    commands: dict[str, Callable[..., None]] = {
+        "show": show,
+        "compare": compare_results,
+        "evaluate": evaluate,
+        "export": export,
+        "film": film,
+    }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="python -m rl_tickets", description=__doc__)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         complain(error)

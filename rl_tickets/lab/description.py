@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,8 @@ from rl_tickets.lab.experiment import Experiment
 from rl_tickets.tickets import archive
 from rl_tickets.tickets.identity import Plain, describe
 
-FORMAT = 2
+FORMAT = 3
+"""Since 3 every policy is played both ways: older folders can be read, and not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Description:
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     @classmethod
-    def of(cls, experiment: Experiment, model: BaseAlgorithm, random_return: float) -> Description:
+    def of(cls, experiment: Experiment, model: BaseAlgorithm, random: Mapping[str, float]) -> Description:
         """Of an experiment, an agent of it, and what a random policy returns."""
-        settings = {**experiment.settings(), "agent": describe_agent(model), "random_return": random_return}
+        settings = {**experiment.settings(), "agent": describe_agent(model), **random}
         return cls(experiment.name, experiment.command, json.loads(json.dumps(settings)))
 
     def settle(self, path: Path) -> None:
@@ -61,7 +63,7 @@ class Description:
             before = _read(path)
             _demand_same(path.parent, before["settings"], self.settings)
             self._tell_versions(path.parent, before)
-            if all(before["settings"][name] == self.settings[name] for name in MAY_CHANGE):
+            if all(before["settings"].get(name) == self.settings[name] for name in MAY_CHANGE):
                 return
         tree = {"format": FORMAT, "name": self.name, "command": self.command, "commit": self.commit}
         tree |= {"settings": self.settings, "versions": self.versions, "torch_threads": 1}
@@ -77,8 +79,20 @@ class Description:
             )
 
 
-MAY_CHANGE = ("seeds", "searches", "margin")
-"""What may change under an existing folder: more seeds and searches are trained beside the old, margins judged anew."""
+MORE = ("seeds", "dense_seeds")
+"""What may grow under an existing folder, behind the old, whose places stay."""
+JUDGED = ("margin", "failed_below")
+"""What may change there: runs are judged anew."""
+MAY_CHANGE = (*MORE, *JUDGED, "searches")
+"""More seeds and searches are trained beside the old."""
+
+
+def known(path: Path) -> dict[str, Any]:
+    """The settings that are described there; none where nothing is."""
+    try:
+        return dict(json.loads(path.read_text())["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -100,10 +114,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _demand_same(folder: Path, before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> None:
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
-        if not prefix and name == "margin":
+        if not prefix and (name in JUDGED or (name in MORE and (new or [])[: len(old or [])] == (old or []))):
             continue
-        if not prefix and name == "seeds" and (new or [])[: len(old or [])] == old:
-            continue  # More of them, behind the old ones, whose places stay.
         if prefix == "searches." and old is None:
             continue
         if isinstance(old, dict) and isinstance(new, dict):

@@ -8,28 +8,31 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.making import fresh_agent
-from rl_tickets.evaluation.returns import RandomPolicy, play
+from rl_tickets.evaluation.cast import SLOTS
+from rl_tickets.evaluation.returns import RandomPolicy, play, play_both_ways
 from rl_tickets.lab.description import describe_agent
 from rl_tickets.lab.experiment import Experiment
+from rl_tickets.lab.recording import returns_row, sampled_return
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
 from rl_tickets.report import Summary, write_report
-from rl_tickets.report.rows import LevelRow, Row, Series
+from rl_tickets.report.rows import LevelRow, Row, Run
 from rl_tickets.report.tables import append_rows, read_layers, read_levels, settle
 from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.archive import write_whole
 
 
 def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: Path, command: str = "") -> Summary:
-    """Lets every final policy whose weights were kept play anew, and reports on it in a folder of its own.
+    """Lets every final policy whose weights were kept play anew, both ways, and reports on it in a folder of its own.
 
     Args:
         folder: of a finished experiment.
@@ -57,7 +60,9 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
             )
         random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=episodes, seed=seed)
         rows = [
-            row for level in track(levels, folder.name) for row in _played(store, experiment, level, episodes, seed)
+            row
+            for start in track(range(0, len(levels), SLOTS), folder.name)
+            for row in _played(store, experiment, levels[start : start + SLOTS], episodes, seed)
         ]
     runs = {row.run for row in levels}
     rows += [row for row in read_layers(folder) if row.run in runs]
@@ -69,16 +74,25 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
     return write_report(out)
 
 
-def _played(store: Store, experiment: Experiment, level: LevelRow, episodes: int, seed: int) -> Iterator[Row]:
-    trained = store.trained(level.run)
+def _played(
+    store: Store, experiment: Experiment, levels: Sequence[LevelRow], episodes: int, seed: int
+) -> Iterator[Row]:
+    models = [_restored(store, experiment, level.run) for level in levels]
+    played = play_both_ways(models, experiment.make_env, episodes=episodes, seed=seed)
+    for level, model, each in zip(levels, models, played, strict=True):
+        if (env := model.get_env()) is not None:
+            env.close()
+        mean = float(each.greedy.returns.mean())
+        yield dataclasses.replace(level, mean_return=mean, sampled_return=sampled_return(each), ticket="")
+        yield returns_row(level.run, each)
+
+
+def _restored(store: Store, experiment: Experiment, run: Run) -> BaseAlgorithm:
+    trained = store.trained(run)
     assert trained is not None
-    model = fresh_agent(experiment.make_model, level.run.seed)
+    model = fresh_agent(experiment.make_model, run.seed)
     trained.end.restore(model)
-    played = play(model, experiment.make_env, episodes=episodes, seed=seed)
-    if (env := model.get_env()) is not None:
-        env.close()
-    yield dataclasses.replace(level, mean_return=float(played.returns.mean()), ticket="")
-    yield Series("returns", level.run, {"returns": played.returns.tolist(), "lengths": played.lengths.tolist()})
+    return model
 
 
 def experiment_of(folder: Path, script: Path | None = None) -> Experiment:

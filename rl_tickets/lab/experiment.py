@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rl_tickets.agents.making import MakeModel
+from rl_tickets.evaluation.failures import FAILED_BELOW
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.lab.callbacks import MakeCallback
 from rl_tickets.search.controls import Control, random_reinit
@@ -20,6 +22,14 @@ from rl_tickets.training.trainers import Cohorts, Trainer
 
 Keep = Literal["all", "last", "none"]
 """Of which trainings of a search the final weights stay in the results folder."""
+
+DENSE_RUNS = 5
+"""For each seed of the searches: verdicts compare unpaired, and their power is bounded by the smaller sample's."""
+
+
+def _demand_seeds(label: str, given: object, seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError(f"{label} must be a positive number or different integers from 0 on, got {given!r}")
 
 
 def _demand_whole(label: str, number: float, *, least: int) -> None:
@@ -42,10 +52,14 @@ class Experiment:
         total_timesteps: environment steps of every level.
         densities: 1.0, then strictly decreasing.
         seeds: training seeds, or their number.
+        dense_seeds: of the dense runs that all are compared with, `seeds` among them, or their number; what is not in
+            `seeds` is trained densely alone. None: five times as many as `seeds`.
         searches: plans by name, the main search first; "dense" is always trained.
         episodes: evaluation episodes of every final policy.
+        random_episodes: of a uniformly random policy, whose mean return is 0 on the normalised scale.
         evaluation_seed: episode i is reset with this + i, for every policy.
         margin: how much worse than dense a ticket may be, in normalised score, and still match.
+        failed_below: the normalised score below which a run has failed.
         segment: environment steps between two checkpoints, at each of which environments are reset; None: 50,000,
             or 5,000 for algorithms with a replay buffer.
         warmup: environment steps over which every level's learning rate rises from 0.
@@ -68,10 +82,13 @@ class Experiment:
     total_timesteps: int
     densities: Sequence[float] = geometric(keep=0.8, levels=10)
     seeds: int | Sequence[int] = 5
+    dense_seeds: int | Sequence[int] | None = None
     searches: Mapping[str, Plan] = field(default_factory=_default_searches)
     episodes: int = 100
+    random_episodes: int = 1_000
     evaluation_seed: int = 1_000
     margin: float = 0.05
+    failed_below: float = FAILED_BELOW
     segment: int | None = None
     warmup: int = 0
     prunable: Prunable | None = None
@@ -82,18 +99,25 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_densities(self.densities)
-        for label, number in (("total_timesteps", self.total_timesteps), ("episodes", self.episodes)):
-            _demand_whole(label, number, least=1)
+        for label in ("total_timesteps", "episodes", "random_episodes"):
+            _demand_whole(label, getattr(self, label), least=1)
         for label, number in (("evaluation_seed", self.evaluation_seed), ("warmup", self.warmup)):
             _demand_whole(label, number, least=0)
         if self.segment is not None:
             _demand_whole("segment", self.segment, least=1)
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be a finite normalised score of at least 0, got {self.margin}")
+        if not 0 < self.failed_below < 1:
+            raise ValueError(f"failed_below must be a normalised score in (0, 1), got {self.failed_below}")
         if self.keep not in (None, "all", "last", "none"):
             raise ValueError(f'keep must be "all", "last", "none" or None, got {self.keep!r}')
-        if not self.all_seeds or len(set(self.all_seeds)) != len(self.all_seeds) or min(self.all_seeds) < 0:
-            raise ValueError(f"seeds must be a positive number or different integers from 0 on, got {self.seeds!r}")
+        _demand_seeds("seeds", self.seeds, self.all_seeds)
+        _demand_seeds("dense_seeds", self.dense_seeds, self.pool)
+        if not {*self.all_seeds} <= {*self.pool}:
+            raise ValueError(
+                f"dense_seeds must have the {len(self.all_seeds)} of seeds among them, since searches share their "
+                f"dense runs, got {self.dense_seeds!r}"
+            )
         if not self.name or "/" in self.name or "\\" in self.name or self.name.startswith("."):
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
         for name, plan in self.searches.items():
@@ -132,15 +156,35 @@ class Experiment:
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds)
 
     @property
+    def pool(self) -> tuple[int, ...]:
+        """The seeds of the dense runs: the training seeds, then those that no search goes on with."""
+        if self.dense_seeds is not None and not isinstance(self.dense_seeds, int):
+            return tuple(int(seed) for seed in self.dense_seeds)
+        count = DENSE_RUNS * len(self.all_seeds) if self.dense_seeds is None else self.dense_seeds
+        further = (seed for seed in itertools.count() if seed not in self.all_seeds)
+        return tuple(itertools.islice(itertools.chain(self.all_seeds, further), count))
+
+    def seeds_of(self, plan: str) -> tuple[int, ...]:
+        """The seeds that a plan is trained with."""
+        return self.pool if plan == DENSE else self.all_seeds
+
+    @property
     def groups(self) -> tuple[tuple[int | None, ...], ...]:
-        """The seeds that train together, each in its place: as many as the trainer asks, empty places at the end.
+        """The dense seeds that train together, each in its place: as many as the trainer asks, empty places at the end.
 
         A seed's place depends on the seeds before it alone, and never on the number of processes: more seeds change
         nothing about it.
         """
-        seeds, size = self.all_seeds, self.trainer.seeds
+        seeds, size = self.pool, self.trainer.seeds
         groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
         return tuple((*group, *[None] * (size - len(group))) for group in groups)
+
+    @property
+    def count(self) -> int:
+        """Trainings in all."""
+        return sum(
+            len(plan.trainings(self.setup(seed))) for name, plan in self.plans.items() for seed in self.seeds_of(name)
+        )
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -176,9 +220,12 @@ class Experiment:
                 for name, plan in self.searches.items()
             },
             "seeds": list(self.all_seeds),
+            "dense_seeds": list(self.pool),
             "episodes": self.episodes,
+            "random_episodes": self.random_episodes,
             "evaluation_seed": self.evaluation_seed,
             "margin": self.margin,
+            "failed_below": self.failed_below,
             "segment": self.segment,
             "warmup": self.warmup,
             "trainer": describe(self.trainer, "trainer"),

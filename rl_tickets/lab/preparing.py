@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,7 +14,7 @@ from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.acting import RandomPolicy
 from rl_tickets.evaluation.returns import play
 from rl_tickets.evaluation.spaces import check_env
-from rl_tickets.lab.description import Description
+from rl_tickets.lab.description import Description, known
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
@@ -21,6 +23,8 @@ from rl_tickets.training.trainers import Plain
 
 SMALL = 100e6
 """Bytes of final weights that are kept where nobody says how many to keep."""
+SAMPLE = 20
+"""Episodes of a random policy that tell whether an environment is still the same."""
 
 
 def say(*sentences: str) -> None:
@@ -32,12 +36,12 @@ def say(*sentences: str) -> None:
 
 def begin(experiment: Experiment, store: Store) -> Experiment:
     """Fills in what follows from the agent, and writes or checks the description of the experiment."""
-    experiment, description = prepared(experiment)
+    experiment, description = prepared(experiment, store)
     description.settle(store.description)
     return experiment
 
 
-def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
+def prepared(experiment: Experiment, store: Store) -> tuple[Experiment, Description]:
     """With what follows from the agent, and the description of it all; writes nothing."""
     with one_thread():
         model = fresh_agent(experiment.make_model, experiment.all_seeds[0])
@@ -52,13 +56,31 @@ def prepared(experiment: Experiment) -> tuple[Experiment, Description]:
         for plan in experiment.searches.values():
             plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
         experiment = _sized(_joined(experiment, model), model)
-        random = RandomPolicy(model.action_space, seed=experiment.evaluation_seed)
-        episodes = max(experiment.episodes, 20)
-        played = play(random, experiment.make_env, episodes=episodes, seed=experiment.evaluation_seed)
-        description = Description.of(experiment, model, float(played.returns.mean()))
+        description = Description.of(experiment, model, _random(experiment, model, known(store.description)))
     if (env := model.get_env()) is not None:
         env.close()
     return experiment, description
+
+
+def _random(experiment: Experiment, model: BaseAlgorithm, before: Mapping[str, Any]) -> dict[str, float]:
+    """What a random policy returns: over a sample, played anew each time, and over all its episodes.
+
+    The latter takes a minute in a slow environment, and is taken over where the sample says that nothing changed.
+    """
+
+    def returned(episodes: int) -> float:
+        policy, seed = RandomPolicy(model.action_space, seed=experiment.evaluation_seed), experiment.evaluation_seed
+        return float(play(policy, experiment.make_env, episodes=episodes, seed=seed).returns.mean())
+
+    same = {
+        "random_sample": returned(min(SAMPLE, experiment.random_episodes)),
+        "random_episodes": experiment.random_episodes,
+        "evaluation_seed": experiment.evaluation_seed,
+    }
+    whole = before.get("random_return")
+    if whole is None or any(before.get(name) != value for name, value in same.items()):
+        whole = returned(experiment.random_episodes)
+    return {"random_sample": same["random_sample"], "random_return": whole}
 
 
 def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:
@@ -101,8 +123,7 @@ def _sized(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
     if experiment.keep is not None:
         return experiment
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.policy.state_dict().values())
-    setup = experiment.setup(experiment.all_seeds[0])
-    count = sum(len(plan.trainings(setup)) for plan in experiment.plans.values()) * len(experiment.all_seeds)
+    count = experiment.count
     if size * count <= SMALL:
         return replace(experiment, keep="all")
     say(

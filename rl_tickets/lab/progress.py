@@ -22,8 +22,7 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
     It is all levels of the experiment, whoever trains them: those of other shares move the bar too.
     """
     console = Console()
-    setups = [experiment.setup(seed) for seed in experiment.all_seeds]
-    total = sum(len(plan.trainings(setup)) for plan in experiment.plans.values() for setup in setups)
+    total = experiment.count
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -1,12 +1,13 @@
-"""Recording a training: its final policy evaluated, and everything that is known of it written down."""
+"""Recording a training: its final policy played, and everything that is known of it written down."""
 
 from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rl_tickets.evaluation.returns import Episodes, play
+from rl_tickets.evaluation.returns import Played, play_both_ways
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.report import write_level
@@ -39,29 +40,37 @@ class Recorder:
         """What a training is called in this experiment."""
         return Identity(self.plan, seed, request.level, request.variant)
 
-    def record(self, seed: int, run: Run, before: Mask | None, seconds: float) -> Trained:
-        """Evaluates a trained level and writes it down.
+    def play(self, runs: Sequence[Run]) -> list[Played]:
+        """Lets the final policies of trainings play the evaluation's episodes, all of them side by side."""
+        experiment = self.experiment
+        models = [run.model for run in runs]
+        return play_both_ways(
+            models, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed
+        )
+
+    def record(self, seed: int, run: Run, played: Played, before: Mask | None, seconds: float) -> Trained:
+        """Writes down a trained level; its environments are closed.
 
         Args:
             seed: the training seed.
-            run: that has just been trained; its environments are closed.
+            run: that has just been trained.
+            played: what its final policy returned.
             before: the mask of the seed's training before, None where this is the first.
-            seconds: that the training took.
+            seconds: that training and evaluation took.
         """
         began = time.monotonic()
-        experiment, request, model = self.experiment, run.request, run.model
+        request, model = run.request, run.model
         identity = self.identity(seed, request)
         trained = run.finish()
         model.logger.close()
-        episodes = play(model, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed)
         ticket = ticket_of(request, trained)
         moved = 0.0
         if request.level > 0:
             moved = trained.mask.kept_distance(before or Mask.full(trained.mask))
-        level = self._level_row(identity, request, trained, ticket, episodes, moved)
+        level = self._level_row(identity, request, trained, ticket, played, moved)
         timing = TimingRow(identity, round(seconds + time.monotonic() - began, 3), platform.node())
         self._show(identity, run, trained, level)
-        rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), _returns(identity, episodes)]
+        rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), returns_row(identity, played)]
         observing = [each for each in (LearningCurve(), *request.during) if trained.observed[each.table]]
         rows += [_series(identity, each, trained) for each in observing]
         self.store.finish(identity, trained, rows, keep=self._keeps(seed, request))
@@ -70,7 +79,7 @@ class Recorder:
         return trained
 
     def _level_row(
-        self, run: Identity, request: Training, trained: Trained, ticket: Ticket, episodes: Episodes, moved: float
+        self, run: Identity, request: Training, trained: Trained, ticket: Ticket, played: Played, moved: float
     ) -> LevelRow:
         path = ""
         if self.experiment.plans[self.plan].keeps_tickets:
@@ -78,7 +87,7 @@ class Recorder:
         return LevelRow(
             run=run,
             density=trained.mask.density,
-            mean_return=float(episodes.returns.mean()),
+            mean_return=float(played.greedy.returns.mean()),
             timesteps=trained.timesteps,
             start=request.begins_at(),
             mask_distance=moved,
@@ -87,6 +96,7 @@ class Recorder:
             collapsed=" ".join(ticket.provenance.get("collapsed", ())),
             ticket=path,
             overall_density=ticket.overall_density,
+            sampled_return=sampled_return(played),
             spent=request.spent,
         )
 
@@ -104,6 +114,7 @@ class Recorder:
             overall_density=level.overall_density,
             mask_distance=level.mask_distance,
             eval_return=level.mean_return,
+            sampled_return=level.sampled_return,
             masks={name: kept.numpy() for name, kept in trained.mask.items()},
             weights={name: trained.end.policy[name].numpy() for name in trained.mask},
         )
@@ -113,8 +124,18 @@ def _counts(mask: Mask) -> dict[str, tuple[int, int]]:
     return {name: (count.kept, count.total) for name, count in mask.layers.items()}
 
 
-def _returns(run: Identity, episodes: Episodes) -> Series:
-    return Series("returns", run, {"returns": episodes.returns.tolist(), "lengths": episodes.lengths.tolist()})
+def sampled_return(played: Played) -> float | None:
+    """The mean return of a policy played as it was trained; None where it plays greedily then, too."""
+    return None if played.sampled is None else float(played.sampled.returns.mean())
+
+
+def returns_row(run: Identity, played: Played) -> Series:
+    """Returns and lengths of a policy's episodes, in each way in which it was played."""
+    columns = {"returns": played.greedy.returns.tolist(), "lengths": played.greedy.lengths.tolist()}
+    if played.sampled is not None:
+        columns["sampled_returns"] = played.sampled.returns.tolist()
+        columns["sampled_lengths"] = played.sampled.lengths.tolist()
+    return Series("returns", run, columns)
 
 
 def _series(run: Identity, during: During, trained: Trained) -> Series:

@@ -52,7 +52,7 @@ def run(
     _demand_jobs(jobs)
     store = _store(experiment, out)
     with store.locked(), naming(store.folder):
-        store.sweep(experiment.all_seeds)
+        store.sweep(experiment.pool)
         experiment = begin(experiment, store)
         say(*mend(store))
         tasks = unfinished(experiment, store, experiment.groups)
@@ -61,7 +61,7 @@ def run(
         _train(experiment, store, tasks, jobs, executor, store.collect)
         _demand_here(experiment, store, experiment.groups)
         # A worker on a node that died may have left something since.
-        store.sweep(experiment.all_seeds)
+        store.sweep(experiment.pool)
         summary = _end(experiment, store)
     _tell(read_levels(store.folder), store.folder)
     return summary
@@ -98,7 +98,7 @@ def run_share(
     """
     _demand_jobs(jobs)
     store = _store(experiment, out)
-    experiment, description = prepared(experiment)
+    experiment, description = prepared(experiment, store)
     groups = share.of(experiment.groups)
     seeds = [seed for group in groups for seed in group if seed is not None]
     # Shares of another number may have the same seeds; what is half-written must have one owner, who may sweep it.
@@ -166,7 +166,7 @@ def _demand_here(experiment: Experiment, store: Store, groups: Sequence[Group]) 
 def _end(experiment: Experiment, store: Store) -> Summary:
     store.collect()
     store.settle()
-    store.clean(dict.fromkeys(experiment.all_seeds, experiment.plans))
+    store.clean(dict.fromkeys(experiment.pool, experiment.plans))
     return write_report(store.folder)
 
 
@@ -204,10 +204,11 @@ def unfinished(experiment: Experiment, store: Store, groups: Sequence[Group]) ->
 
 def _left(experiment: Experiment, store: Store) -> dict[int | None, set[str]]:
     """For each seed the plans that have something to train."""
-    finished, plans = store.finished(), experiment.plans
+    finished = store.finished()
     left: dict[int | None, set[str]] = {}
-    for seed in experiment.all_seeds:
+    for seed in experiment.pool:
         setup = experiment.setup(seed)
+        plans = {name: plan for name, plan in experiment.plans.items() if seed in experiment.seeds_of(name)}
         runs = {name: [Run(name, seed, *each) for each in plan.trainings(setup)] for name, plan in plans.items()}
         missing = {name for name in plans if not finished.issuperset(runs[name])}
         needed = list(missing)

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
 
 from rl_tickets.agents.holding import LeakError
+from rl_tickets.evaluation.returns import Played
 from rl_tickets.lab.callbacks import TellProgress, made
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import Recorder
@@ -43,7 +44,7 @@ class Task:
         experiment: what it is a part of.
         store: where it is written down.
         plan: name of the plan, or `DENSE`.
-        slots: the seeds in their places; None in an empty place, or in that of one that is complete.
+        slots: the seeds of the group in their places; None in an empty place, or in that of one that is complete.
     """
 
     experiment: Experiment
@@ -52,9 +53,15 @@ class Task:
     slots: tuple[int | None, ...]
 
     @property
+    def places(self) -> tuple[int | None, ...]:
+        """The seeds that this plan is trained with, in their places."""
+        ours = {*self.experiment.seeds_of(self.plan)}
+        return tuple(seed if seed in ours else None for seed in self.slots)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that are not complete."""
-        return tuple(seed for seed in self.slots if seed is not None)
+        """The same without empty places."""
+        return tuple(seed for seed in self.places if seed is not None)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -161,15 +168,17 @@ class _Driving:
         with naming(self._store.folder / "tensorboard" / self._task.plan):
             runs = {(seed, place): self._run(seed, asked[seed][place]) for seed, place in missing}
             # Every seed and request has its place, whether it still has to be trained or not.
-            places = [(seed, place) for seed in self._task.slots for place in range(count)]
+            places = [(seed, place) for seed in self._task.places for place in range(count)]
             with _telling([self._recorder.identity(seed, asked[seed][place]) for seed, place in missing]):
                 self._train([None if seed is None else runs.get((seed, place)) for seed, place in places])
+                played = self._recorder.play(list(runs.values()))
             share = (time.monotonic() - began) / len(runs)
-            return {key: self._record(*key, run, share) for key, run in runs.items()}
+            each = zip(runs.items(), played, strict=True)
+            return {key: self._record(*key, run, episodes, share) for (key, run), episodes in each}
 
-    def _record(self, seed: int, place: int, run: Run, seconds: float) -> Trained:
+    def _record(self, seed: int, place: int, run: Run, played: Played, seconds: float) -> Trained:
         with _telling([self._recorder.identity(seed, run.request)]):
-            return self._recorder.record(seed, run, self._before.get(seed), seconds)
+            return self._recorder.record(seed, run, played, self._before.get(seed), seconds)
 
     def _run(self, seed: int, request: Training) -> Run:
         experiment, store = self._experiment, self._store

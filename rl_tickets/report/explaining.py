@@ -21,6 +21,10 @@ def levels(summary: Summary) -> str:
     scores = "the mean return of its final policy"
     if summary.episodes:
         scores += f" over {counted(summary.episodes, 'evaluation episode')}"
+    if summary.sampled is not None:
+        scores += (
+            ", played greedily (*as trained*: the same episodes with its actions sampled, on a scale of their own)"
+        )
     text = f"The score of a run is {scores}; IQM is the interquartile mean over training seeds."
     if summary.problem:
         return f"{text} Nothing is normalised or judged: {summary.problem}."

@@ -12,6 +12,7 @@ from .headline import LEVEL, headline
 from .judging import TOO_FEW, LevelSummary
 from .notes import notes
 from .summary import Summary
+from .turning import turning
 from .wording import (
     between,
     p_value,
@@ -43,10 +44,11 @@ BESIDE = ("search", "less", "densities", "seeds", "difference [95 %]", "p", "p, 
 def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
     parts = [f"# {summary.name}", f"**{headline(summary)}**"]
+    parts += [turned] if (turned := turning(summary)) else []
     found = summary.contrasts
-    parts += [_contrasts(found), CONTRASTS] if found else []
+    parts += [_contrasts(found, summary.sampled), CONTRASTS] if found else []
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
-    parts += [_table(COLUMNS, [cells(level) for level in summary.levels]), levels(summary)]
+    parts += [_levels(summary), levels(summary)]
     parts += [power(summary)] if summary.power else []
     described = [
         f"- `{search.name}`: {search.described.settings}" for search in summary.searches if search.described.settings
@@ -97,17 +99,36 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _contrasts(found: Sequence[Beside]) -> str:
+def _levels(summary: Summary) -> str:
+    """A row for each search and level; returns of policies played as trained stand beside those played greedily."""
+    rows = [cells(level) for level in summary.levels]
+    if summary.sampled is None:
+        return _table(COLUMNS, rows)
+    column = [spanned(level.returned, level.returned_interval) for level in summary.sampled.levels]
+    at = COLUMNS.index("return: IQM [95 %]") + 1
+    rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, column, strict=True)]
+    return _table((*COLUMNS[:at], "as trained: IQM [95 %]", *COLUMNS[at:]), rows)
+
+
+def _contrasts(found: Sequence[Beside], sampled: Summary | None) -> str:
     """Averages over all densities, a row for each that stands beside a search."""
-    rows = []
-    for each in found:
-        p = [p_value(value).removeprefix("p ").removeprefix("= ") for value in (each.mean.p, each.p)]
-        shown = p if each.mean.enough else ["–", TOO_FEW]
-        densities, seeds = str(len(each.levels)), str(each.mean.seeds)
-        rows.append(
-            (each.search, each.other, densities, seeds, between(each.mean.difference, each.mean.interval), *shown)
-        )
-    return _table(BESIDE, rows)
+    if sampled is not None and sampled.contrasts:
+        as_trained = {(each.search, each.other): _averaged(each) for each in sampled.contrasts}
+        heads = (*BESIDE, "as trained [95 %]", "p", "p, Holm")
+        none = ("–", "–", "–")
+        return _table(heads, [(*_beside(each), *as_trained.get((each.search, each.other), none)) for each in found])
+    return _table(BESIDE, [_beside(each) for each in found])
+
+
+def _beside(each: Beside) -> tuple[str, ...]:
+    return each.search, each.other, str(len(each.levels)), str(each.mean.seeds), *_averaged(each)
+
+
+def _averaged(each: Beside) -> tuple[str, str, str]:
+    """Difference, p, and p adjusted."""
+    p = [p_value(value).removeprefix("p ").removeprefix("= ") for value in (each.mean.p, each.p)]
+    shown = p if each.mean.enough else ["–", TOO_FEW]
+    return between(each.mean.difference, each.mean.interval), shown[0], shown[1]
 
 
 def _at_each(found: Sequence[Beside]) -> str:

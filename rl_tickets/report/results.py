@@ -37,6 +37,16 @@ class Results:
         whole = budget if isinstance(budget, int) else max(row.timesteps for row in self.levels)
         return {row.run: row.timesteps for row in self.levels if row.start + row.timesteps < whole}
 
+    @property
+    def as_trained(self) -> Self | None:
+        """The same, every policy scored as it was trained; None where not all of them were played so."""
+        levels = [
+            dataclasses.replace(row, mean_return=row.sampled_return, sampled_return=None)
+            for row in self.levels
+            if row.sampled_return is not None
+        ]
+        return dataclasses.replace(self, levels=tuple(levels)) if len(levels) == len(self.levels) else None
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; ValueError, in one sentence, where no report can be made of it."""
@@ -49,7 +59,10 @@ class Results:
                 "let the experiment finish at least one dense run, then make the report again."
             )
         _demand_single(path, [row.run for row in levels])
-        _demand_returns(folder, levels, _sorted(partial(read_series, table="returns"), folder))
+        returns = _sorted(partial(read_series, table="returns"), folder)
+        _demand_returns(folder, "returns", {row.run: row.mean_return for row in levels}, returns)
+        sampled = {row.run: row.sampled_return for row in levels if row.sampled_return is not None}
+        _demand_returns(folder, "sampled_returns", sampled, returns)
         settings = described.get("settings", {})
         settings = settings if isinstance(settings, dict) else {}
         return cls(
@@ -96,21 +109,23 @@ def _demand_single(path: Path, runs: Sequence[Run]) -> None:
         )
 
 
-def _demand_returns(folder: Path, levels: Sequence[LevelRow], returns: Sequence[Series]) -> None:
+def _demand_returns(folder: Path, column: str, stated: Mapping[Run, float], returns: Sequence[Series]) -> None:
     """Each mean must be that of the returns it was taken of, to the last bit."""
     means = {
-        each.run: float(np.mean(np.asarray(each.columns["returns"], dtype=np.float64)))
+        each.run: float(np.mean(np.asarray(each.columns[column], dtype=np.float64)))
         for each in returns
-        if "returns" in each.columns
+        if column in each.columns
     }
-    for row in levels:
-        if row.run not in means:
-            raise ValueError(f"{folder} has {row.run} in levels.csv, but not its returns in returns.csv: {_WAY_OUT}")
-        mean = means[row.run]
-        if mean != row.mean_return and not np.isnan([mean, row.mean_return]).all():
+    what = column.replace("_", " ")
+    mean_of = f"mean {what.removesuffix('s')}"
+    for run, said in stated.items():
+        if run not in means:
+            raise ValueError(f"{folder} has {run} in levels.csv, but not its {what} in returns.csv: {_WAY_OUT}")
+        mean = means[run]
+        if mean != said and not np.isnan([mean, said]).all():
             raise ValueError(
-                f"{folder} has {row.run} with a mean return of {row.mean_return!r} in levels.csv, "
-                f"but its returns in returns.csv have the mean {mean!r}: {_WAY_OUT}"
+                f"{folder} has {run} with a {mean_of} of {said!r} in levels.csv, "
+                f"but its {what} in returns.csv have the mean {mean!r}: {_WAY_OUT}"
             )
 
 

@@ -70,6 +70,8 @@ class LevelRow:
     """The ticket's file, relative to the results folder, or empty."""
     overall_density: float | None = None
     """Fraction kept of all the trained networks' parameters, those never pruned included; None in older folders."""
+    sampled_return: float | None = None
+    """Mean return with actions sampled, as in training; None where an algorithm samples none, and in older folders."""
     spent: int | None = None
     """Environment steps that it took to find the ticket, before this level; None in older folders, and where the search
     does not say."""
@@ -98,6 +100,7 @@ class LevelRow:
             collapsed=cells["collapsed"],
             ticket=cells["ticket"],
             overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
+            sampled_return=float(sampled) if (sampled := cells.get("sampled_return")) else None,
             spent=int(spent) if (spent := cells.get("spent")) else None,
         )
 
@@ -149,9 +152,10 @@ class LayerRow:
 class Series:
     """Columns of numbers that a run left, equally long: a table of its own (`<table>.csv`), each column in one cell.
 
-    An experiment writes `returns` (returns and lengths of the evaluation episodes), `curves` (timesteps, total_return,
-    episodes: what ended in each stretch of the training) and, with early-bird, `distances` (step, other_step,
-    distance, chance: of two masks drawn in one run). Observers of one's own may write others.
+    An experiment writes `returns` (returns and lengths of the evaluation episodes; `sampled_returns` and
+    `sampled_lengths` of the same episodes played as in training, where the agent samples actions), `curves` (timesteps,
+    total_return, episodes: what ended in each stretch of the training) and, with early-bird, `distances` (step,
+    other_step, distance, chance: of two masks drawn in one run). Observers of one's own may write others.
 
     Raises:
         ValueError: a name that cannot be one of a table or column, or columns of different lengths.

@@ -66,6 +66,8 @@ class Summary:
     """Of the seeds and dense runs at hand, over the densities of the first search; None where nothing is judged."""
     seeds_needed: int | None
     """With which, and five dense runs for each, that power to match reaches 80 %; None where no number does."""
+    sampled: Self | None
+    """The same with policies played as they were trained, actions sampled; None where none were, or not all."""
     problem: str
     """Why no verdict is possible, or empty."""
 
@@ -102,6 +104,7 @@ class Summary:
             failed_below=judge.failed_below,
             power=_power(judge, searches),
             seeds_needed=_needed(judge, searches),
+            sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
         )
 

@@ -24,6 +24,7 @@ def write_level(
     overall_density: float | None = None,
     mask_distance: float,
     eval_return: float,
+    sampled_return: float | None = None,
     masks: Mapping[str, NDArray[np.bool_]],
     weights: Mapping[str, NDArray[np.floating[Any]]],
 ) -> None:
@@ -39,6 +40,8 @@ def write_level(
             writer.add_scalar("ticket/overall_density", overall_density, step)
         writer.add_scalar("ticket/mask_distance", mask_distance, step)
         writer.add_scalar("ticket/eval_return", eval_return, step)
+        if sampled_return is not None:
+            writer.add_scalar("ticket/eval_return_sampled", sampled_return, step)
         for layer, mask in masks.items():
             if mask.size:
                 writer.add_scalar(f"ticket/layer_density/{layer}", float(np.mean(mask)), step)

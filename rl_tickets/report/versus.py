@@ -24,41 +24,60 @@ HEADS = (
 def compare_folders(a: Path, b: Path) -> str:
     """A table of the searches and levels that both folders hold, each normalised by its own anchors.
 
-    P(A > B) is the probability that a run of A scores better than one of B, their seeds taken as independent.
+    P(A > B) is the probability that a run of A scores better than one of B, their seeds taken as independent. Where all
+    policies of both were also played as they were trained, with sampled actions, the same follows for that.
     Raises ValueError where a folder cannot be normalised or the two hold nothing in common.
     """
-    first, second = _levels(a), _levels(b)
-    shared = [key for key in first if key in second]
-    if len(shared) < 2:
+    first, second = Summary.read(a), Summary.read(b)
+    greedy = _compared(first, second)
+    if len(greedy) < 2:
         raise ValueError(
             f"{a} and {b} share no search and level besides dense: compare folders with a search in common."
         )
-    lines = [HEADS]
-    for key in shared:
-        (one, ours), (other, theirs) = first[key], second[key]
-        chance = float(probability_of_improvement(ours, theirs))
-        lines.append(
-            (
-                one.search,
-                str(one.level),
-                plain(one.density),
-                plain(other.density),
-                _spanned(one),
-                _spanned(other),
-                f"{len(ours)}/{len(theirs)}",
-                ratio(chance),
-            )
-        )
     legend = "IQM of normalised returns (0: random policy, 1: dense), each by its own folder; seeds independent."
-    return f"A = {a}\nB = {b}\n\n{_aligned(lines)}\n\n{legend}\n"
+    parts = [f"A = {a}\nB = {b}", _aligned([HEADS, *greedy]), legend, *_as_trained(first.sampled, second.sampled)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _levels(folder: Path) -> dict[tuple[str, int], tuple[LevelSummary, list[float]]]:
-    """Search and level -> its summary and normalised scores."""
-    summary = Summary.read(folder)
+def _as_trained(first: Summary | None, second: Summary | None) -> list[str]:
+    """The same of policies played as they were trained, where both folders have that."""
+    if first is None and second is None:
+        return []
+    for name, summary in (("A", first), ("B", second)):
+        if summary is None:
+            return [f"Not compared as trained, with sampled actions: {name}'s policies were played greedily only."]
+        if summary.problem:
+            return [f"Not compared as trained, with sampled actions: in {name} {summary.problem}."]
+    assert first is not None
+    assert second is not None
+    return ["Played as trained, with sampled actions:", _aligned([HEADS, *_compared(first, second)])]
+
+
+def _compared(first: Summary, second: Summary) -> list[tuple[str, ...]]:
+    """A line for each search and level that both hold."""
+    ours, theirs = _levels(first), _levels(second)
+    return [_line(one, theirs[key]) for key, one in ours.items() if key in theirs]
+
+
+def _line(one: LevelSummary, other: LevelSummary) -> tuple[str, ...]:
+    scores = [list(each.normalised_scores.values()) for each in (one, other)]
+    return (
+        one.search,
+        str(one.level),
+        plain(one.density),
+        plain(other.density),
+        _spanned(one),
+        _spanned(other),
+        "/".join(str(len(each)) for each in scores),
+        ratio(float(probability_of_improvement(*scores))),
+    )
+
+
+def _levels(summary: Summary) -> dict[tuple[str, int], LevelSummary]:
+    """By search and level."""
     if summary.problem:
-        raise ValueError(f"{folder} cannot be compared, for {summary.problem}.")
-    return {(level.search, level.level): (level, list(level.normalised_scores.values())) for level in summary.levels}
+        raise ValueError(f"{summary.folder} cannot be compared, for {summary.problem}.")
+    return {(level.search, level.level): level for level in summary.levels}
 
 
 def _spanned(level: LevelSummary) -> str:

@@ -7,8 +7,9 @@ Each differs from its ticket in exactly what it claims, and checks that it does.
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.search.plan import DENSE, Plan, Search, Setup
 from rl_tickets.tickets.criteria import random_scores
+from rl_tickets.tickets.densities import as_floats
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
@@ -40,6 +42,7 @@ class Control(Plan):
         make: makes the control of a ticket: `random_reinit`, `permuted_weights`, `permuted_mask`, `random_mask`, or
             any `(ticket, make_model, *, seed) -> Ticket`.
         of: name of the plan whose tickets have controls.
+        at: densities at which they have, of those that the other plan aims at; None: at all.
 
     Raises:
         TypeError: `make` is no function, or gives something else than a ticket.
@@ -51,6 +54,7 @@ class Control(Plan):
 
     make: MakeControl
     of: str = "imp"
+    at: Sequence[float] | None = None
     keeps_tickets = False
 
     def __post_init__(self) -> None:
@@ -59,11 +63,13 @@ class Control(Plan):
                 f"a control is made by a function `(ticket, make_model, *, seed) -> Ticket` such as rt.random_mask, "
                 f"not by {self.make!r}: give the function itself"
             )
+        if self.at is not None:
+            object.__setattr__(self, "at", as_floats(self.at))
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         for request, _ in setup.outcomes_of(self.of):
-            if request.ticket is None:
+            if request.ticket is None or not self._stands(request.level, setup):
                 continue
             assert request.start is not None
             ticket = _made(self.make, request.ticket, setup)
@@ -82,7 +88,16 @@ class Control(Plan):
 
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
         """Those of the other plan that train a ticket: all but a dense run of its own."""
-        return tuple(name for name in setup.plans[self.of].trainings(setup) if name.level > 0)
+        named = setup.plans[self.of].trainings(setup)
+        return tuple(name for name in named if name.level > 0 and self._stands(name.level, setup))
+
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """Those of the other plan."""
+        return setup.plans[self.of].aims(setup)
+
+    def _stands(self, level: int, setup: Setup) -> bool:
+        """Whether the ticket of a level has a control."""
+        return self.at is None or any(math.isclose(self.aims(setup)[level], density) for density in self.at)
 
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
@@ -90,6 +105,11 @@ class Control(Plan):
         if source is None or source.control_of is not None:
             choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
             raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
+        sparse = self.aims(setup)[1:]
+        for density in self.at or ():
+            if not any(math.isclose(density, aim) for aim in sparse):
+                choices = ", ".join(f"{aim:g}" for aim in sparse)
+                raise ValueError(f"a control at density {density:g}, at which {self.of!r} has no ticket: {choices}")
 
 
 def _made(make: MakeControl, ticket: Ticket, setup: Setup) -> Ticket:

@@ -157,6 +157,10 @@ class IMP(Plan):
         first = 0 if self.early_bird else 1
         return tuple(Name(level) for level in range(first, len(self._densities(setup))))
 
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """See `Plan`."""
+        return self._densities(setup)
+
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
         if self.rewind.at >= setup.total_timesteps:

@@ -100,6 +100,10 @@ class Plan(ABC):
         """Names of all trainings that it yields, without the shared dense run; it must yield these and no others."""
         return tuple(Name(level) for level in range(1, len(setup.densities)))
 
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """The density that each level aims at, 1.0 first: the experiment's, where a plan has none of its own."""
+        return setup.densities
+
     def check(self, setup: Setup) -> None:  # noqa: B027
         """Raises ValueError at once for settings that would fail only later."""
 

@@ -68,7 +68,9 @@ def describe(choice: object, name: str = "this setting") -> Plain:
         case Sequence():
             return [describe(item, f"{name}[{index}]") for index, item in enumerate(choice)]
     if dataclasses.is_dataclass(choice):
-        fields = {f.name: describe(getattr(choice, f.name), f"{name}.{f.name}") for f in dataclasses.fields(choice)}
+        # A choice not made is not told, so that a field that a later version adds makes no other thing of it.
+        made = [f for f in dataclasses.fields(choice) if not (f.default is None and getattr(choice, f.name) is None)]
+        fields = {f.name: describe(getattr(choice, f.name), f"{name}.{f.name}") for f in made}
         return {"type": type(choice).__qualname__, **fields}
     raise ValueError(
         f"{name} is a {type(choice).__qualname__} that cannot be described, so a change of it would go unnoticed: make "

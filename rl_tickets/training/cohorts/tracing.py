@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -93,6 +93,33 @@ class Traced:
             warnings.warn(f"cohorts run uncompiled, several times slower: {reason}", RuntimeWarning, stacklevel=2)
             return self._graph
         return made
+
+
+def graph_of(function: Flat, *inputs: torch.Tensor) -> GraphModule:
+    """A function of tensors as one graph that runs as it is, without the operations that change nothing.
+
+    For what is too small, or called too seldom, to be worth compiling; it must change none of its inputs in place.
+
+    Raises:
+        Exception: whatever torch raises about a function that cannot be traced.
+    """
+    with _quiet():
+        graph = make_fx(function, tracing_mode="fake")(*inputs)
+    for node in graph.graph.nodes:
+        if _changes_nothing(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
+
+
+def _changes_nothing(node: Node) -> bool:
+    """Whether it gives its first argument: what `vmap` makes of a layer has more of these than of others."""
+    aten = torch.ops.aten
+    if node.target in (aten.expand.default, aten.view.default, aten._unsafe_view.default):
+        given: Any = node.args[0]
+        return bool(given.meta["val"].shape == node.meta["val"].shape)
+    return node.target is aten.mul.Scalar and bool(node.args[1] == 1)
 
 
 @contextmanager
