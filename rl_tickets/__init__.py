@@ -36,6 +36,7 @@ from rl_tickets.lab.callbacks import CallbackPlace as CallbackPlace
 from rl_tickets.lab.command_line import main as main
 from rl_tickets.lab.experiment import Experiment as Experiment
 from rl_tickets.lab.ray_executor import RayExecutor as RayExecutor
+from rl_tickets.lab.recording import UnknownPathsWarning as UnknownPathsWarning
 from rl_tickets.lab.run import run as run
 from rl_tickets.lab.run import run_share as run_share
 from rl_tickets.lab.share import Share as Share

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from rl_tickets.evaluation.statistics import Anchors, Interval, interval, iqm
 from rl_tickets.evaluation.verdicts import Comparison, compare
 
+from .effective import Effective
 from .rows import LevelRow
 from .searches import DENSE
 
@@ -45,6 +46,8 @@ class LevelSummary:
     """Layer -> runs in which pruning would have taken its last weight."""
     problems: Mapping[str, int]
     """What training raised once weights were no longer finite -> runs."""
+    effective: Effective | None
+    """What its masks leave connected; None where that is not known."""
 
     @property
     def matches(self) -> bool | None:
@@ -100,6 +103,7 @@ class Judge:
             unscored=sum(not math.isfinite(row.mean_return) for row in rows),
             collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
             problems=dict(sorted(Counter(row.problem for row in rows if row.problem).items())),
+            effective=Effective.of(rows),
         )
 
     def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:

@@ -70,6 +70,15 @@ class LevelRow:
     """The ticket's file, relative to the results folder, or empty."""
     overall_density: float | None = None
     """Fraction kept of all the trained networks' parameters, those never pruned included; None in older folders."""
+    effective_density: float | None = None
+    """Fraction of all prunable weights that lie on a path from an input to an output; None where what feeds what is
+    not understood, and in older folders, as all that follows."""
+    effective_actor_density: float | None = None
+    """The same of the actor's own weights, those of shared layers aside; None also where there is no actor."""
+    effective_critic_density: float | None = None
+    """The same of the critic's."""
+    live_units: float | None = None
+    """Fraction of all hidden units that lie on a path."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", " ".join(self.problem.split()))
@@ -94,8 +103,12 @@ class LevelRow:
             problem=cells["problem"],
             collapsed=cells["collapsed"],
             ticket=cells["ticket"],
-            overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
+            **{name: float(cells[name]) for name in LATER if cells.get(name)},
         )
+
+
+LATER = tuple(field.name for field in dataclasses.fields(LevelRow) if field.default is None)
+"""Numbers of a level that older folders do not have."""
 
 
 @dataclasses.dataclass(frozen=True)
