@@ -228,9 +228,10 @@ def plain_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path.parent / "mine"
 
 
-@pytest.mark.parametrize("room", [3_000, 12_000, 40_000])
-def test_a_full_disk(room: int, script: Path, plain_reference: Path) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.99])
+def test_a_full_disk(share: float, script: Path, plain_reference: Path) -> None:
     """A limit on the size of files fails as a full disk does, at whichever file meets it first."""
+    room = int(share * max(path.stat().st_size for path in plain_reference.rglob("*") if path.is_file()))
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from agents_matrix import BY_NAME
+from agents_matrix import BY_NAME, cartpole
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from test_archive import same
 
@@ -292,33 +293,26 @@ def test_rescaled_reinit_has_the_directions_of_the_fresh_agent_and_the_norms_of_
 
 
 def test_rescaled_reinit_scales_by_a_number_known_beforehand() -> None:
-    """Norms 5 and 13 over kept weights; what is dropped stays as it was drawn, an empty layer too."""
-    kept = {"a": torch.tensor([True, True, False]), "b": torch.tensor([False, True]), "c": torch.tensor([False, False])}
-    old = {"a": [3.0, 4.0, 9.0], "b": [9.0, 13.0], "c": [9.0, 9.0], "a.bias": [7.0]}
-    new = {"a": [0.6, -0.8, 2.0], "b": [2.0, -0.5], "c": [2.0, 2.0], "a.bias": [0.0]}
+    """Kept weights of norm 5 become those of norm 1; what is dropped stays as it was drawn, and biases do."""
 
-    class Agent:
-        """No SB3 agent can be given such weights."""
+    def make(seed: int, head: tuple[float, ...] = (0.6, -0.8, 2.0, 2.0), bias: float = 0.0) -> PPO:
+        model = PPO("MlpPolicy", cartpole(), seed=seed, policy_kwargs={"net_arch": []})
+        with torch.no_grad():
+            model.policy.value_net.weight[0] = torch.tensor(head)
+            model.policy.value_net.bias.fill_(bias)
+        return model
 
-        class policy:
-            @staticmethod
-            def state_dict() -> dict[str, torch.Tensor]:
-                return {name: torch.tensor(values) for name, values in new.items()}
-
-        def get_env(self) -> None:
-            return None
-
-    ticket = rt.Ticket(rt.Mask(kept), {name: torch.tensor(values) for name, values in old.items()})
-    changed = rt.rescaled_reinit(ticket, lambda seed: Agent(), seed=0)  # type: ignore[arg-type, return-value]
-    assert {name: [round(v, 5) for v in value.tolist()] for name, value in changed.weights.items()} == {
-        "a": [3.0, -4.0, 2.0],
-        "b": [2.0, -13.0],
-        "c": [2.0, 2.0],
-        "a.bias": [0.0],
-    }
-    new["b"] = [2.0, 0.0]
-    with pytest.raises(ValueError, match="rescaled_reinit cannot scale 'b': a fresh agent's kept weights are all zero"):
-        rt.rescaled_reinit(ticket, lambda seed: Agent(), seed=0)  # type: ignore[arg-type, return-value]
+    weights = make(0, (3.0, 4.0, 9.0, 9.0), bias=7.0).policy.state_dict()
+    kept = {"action_net.weight": torch.zeros(2, 4, dtype=torch.bool)}
+    kept["value_net.weight"] = torch.tensor([[True, True, False, False]])
+    ticket = rt.Ticket(rt.Mask(kept), weights)
+    changed = rt.rescaled_reinit(ticket, make, seed=0).weights
+    assert changed["value_net.weight"].tolist() == [pytest.approx([3.0, -4.0, 2.0, 2.0])]
+    assert changed["value_net.bias"].tolist() == [0.0]
+    assert torch.isfinite(changed["action_net.weight"]).all(), "a layer that keeps nothing has no norm"
+    told = "rescaled_reinit cannot scale 'value_net.weight': a fresh agent's kept weights are all zero"
+    with pytest.raises(ValueError, match=told):
+        rt.rescaled_reinit(ticket, lambda seed: make(seed, (0.0, 0.0, 1.0, 1.0)), seed=0)
 
 
 def test_random_reinit_works_on_a_dense_ticket_and_closes_its_environment() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import stable_baselines3
@@ -35,6 +36,17 @@ def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     if model.seed is None:
         model.set_random_seed(seed)
     return model
+
+
+@contextmanager
+def built(make_model: MakeModel, seed: int) -> Iterator[BaseAlgorithm]:
+    """A fresh agent to look at, whose environment is closed in the end."""
+    model = fresh_agent(make_model, seed)
+    try:
+        yield model
+    finally:
+        if (env := model.get_env()) is not None:
+            env.close()
 
 
 def provenance(model: BaseAlgorithm, seed: int) -> dict[str, Any]:

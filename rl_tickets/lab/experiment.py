@@ -13,7 +13,7 @@ from rl_tickets.lab.callbacks import MakeCallback
 from rl_tickets.search.controls import Control
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import DENSE, Dense, Outcome, Plan, Setup
-from rl_tickets.search.spoiled_weights import random_reinit
+from rl_tickets.search.weight_controls import random_reinit
 from rl_tickets.tickets.densities import check_densities, geometric
 from rl_tickets.tickets.identity import describe
 from rl_tickets.tickets.mask import Prunable

@@ -1,7 +1,7 @@
 """Controls: what must differ from a ticket in one thing alone, to tell what made it win (Frankle & Carbin 2019;
 Vischer et al. 2022).
 
-The functions that make one are in `spoiled_weights` and `spoiled_masks`.
+The functions that make one are in `weight_controls`, `mask_controls` and `unit_controls`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Control(Plan):
     they belong to the weights and mask that were.
 
     Args:
-        make: makes the control of a ticket: a function of `spoiled_weights` or `spoiled_masks`, or any
+        make: makes the control of a ticket: a function of `weight_controls`, `mask_controls`, `unit_controls`, or any
             `(ticket, make_model, *, seed) -> Ticket`.
         of: name of the plan whose tickets have controls.
 

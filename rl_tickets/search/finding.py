@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from rl_tickets.agents.enforcing import LeakError
 from rl_tickets.agents.making import MakeModel, fresh_agent
 from rl_tickets.search.driving import side_by_side
-from rl_tickets.search.imp import IMP
+from rl_tickets.search.imp import IMP, MakeUnits
 from rl_tickets.search.plan import Search, Setup
 from rl_tickets.search.watching import Bars
 from rl_tickets.tickets.criteria import Criterion, lamp
@@ -56,6 +56,7 @@ def find_tickets(
     densities: Sequence[float],
     criterion: Criterion = lamp,
     scope: Scope = "global",
+    units: MakeUnits | None = None,
     prunable: Prunable | None = None,
     rewind: Rewind | None = None,
     early_bird: EarlyBird | None = None,
@@ -78,6 +79,7 @@ def find_tickets(
         densities: 1.0, then strictly decreasing; `rt.geometric(keep=0.8, levels=10)`, or (1.0, 0.1) for one-shot.
         criterion: scores weights, the lowest go; `rt.lamp`, `rt.magnitude`, or `(weights, start) -> scores`.
         scope: over which weights scores compete: "global", "network", "layer", or `rt.erk`.
+        units: what is pruned in place of single weights: `rt.neurons`, `rt.inputs`; see `IMP`.
         prunable: `f(name, parameter) -> bool`; None: all weight matrices and kernels that an optimizer trains.
         rewind: what goes back to which step; None: everything to initialisation.
         early_bird: ends the dense level once its mask is settled.
@@ -101,7 +103,7 @@ def find_tickets(
     """
     if total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1 environment step, got {total_timesteps}")
-    plan = IMP(rewind or Rewind(at=0), criterion, scope, early_bird, keep_last)
+    plan = IMP(rewind or Rewind(at=0), criterion, scope, units, early_bird, keep_last)
     setup = Setup(make_model, seed, total_timesteps, check_densities(densities), prunable)
     plan.check(setup)
     # Made here, not at the first level, so that errors come at once.

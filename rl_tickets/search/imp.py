@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,20 +12,25 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import network_of, rollout_steps
+from rl_tickets.agents.making import built
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
-from rl_tickets.tickets.mask import Mask, kept_count
+from rl_tickets.tickets.mask import Mask, Prunable, kept_count
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.tickets.units import Units
 from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.requests import DivergenceWarning, Name, Trained, Training
 from rl_tickets.training.rewinding import FineTuning, Rewind
 from rl_tickets.training.ticketing import make_ticket
+
+MakeUnits = Callable[[BaseAlgorithm, Prunable | None], Units]
+"""`(model, prunable) -> Units`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class IMP(Plan):
     Args:
         rewind: what goes back to which step.
         criterion: scores the trained weights; the lowest go.
-        scope: over which weights scores compete.
+        scope: over which weights, or units, scores compete.
+        units: what is pruned in place of single weights, found anew in the agent as each level left it: `rt.neurons`,
+            `rt.inputs`, or any `(model, prunable) -> Units`; densities are then shares of the units.
         early_bird: ends the dense level, which is then this search's own, once its mask is settled.
         keep_last: keep the best weight of a layer that would lose its last one.
         densities: of this search, 1.0 first; None: the experiment's.
@@ -52,6 +59,7 @@ class IMP(Plan):
     rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
     criterion: Criterion = lamp
     scope: Scope = "global"
+    units: MakeUnits | None = None
     early_bird: EarlyBird | None = None
     keep_last: bool = True
     densities: Sequence[float] | None = None
@@ -61,6 +69,10 @@ class IMP(Plan):
             raise TypeError(f"rewind must be an rt.Rewind, not {self.rewind!r}; to rewind to a step: rt.Rewind(at=...)")
         if not (self.early_bird is None or isinstance(self.early_bird, EarlyBird)):
             raise TypeError(f"early_bird must be an rt.EarlyBird or None, not {self.early_bird!r}")
+        if not (self.units is None or callable(self.units)):
+            raise TypeError(
+                f"units must be a function such as rt.neurons, not {self.units!r}: give the function itself"
+            )
         demand_criterion(self.criterion)
         demand_scope(self.scope)
         if self.densities is not None:
@@ -72,7 +84,7 @@ class IMP(Plan):
         trained = yield self._dense(setup)
         point = trained.at(self.rewind.at)
         for level, density in enumerate(self._densities(setup)[1:], start=1):
-            pruned = self._prune(level, density, point, trained)
+            pruned = self._prune(level, density, point, trained, setup)
             start = self.rewind.start(point, trained.end)
             ticket = self._ticket(level, pruned, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
@@ -87,7 +99,7 @@ class IMP(Plan):
         first = sparse[0] if sparse else None
         return bird.completed(density=first, after=self.rewind.at, criterion=self.criterion, scope=self.scope)
 
-    def _prune(self, level: int, density: float, point: TrainingState, trained: Trained) -> Pruned:
+    def _prune(self, level: int, density: float, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
         weights = {name: trained.end.policy[name] for name in trained.mask}
         if lost := [name for name, weight in weights.items() if not torch.isfinite(weight).all()]:
             warnings.warn(
@@ -101,11 +113,19 @@ class IMP(Plan):
             criterion=self.criterion,
             scope=self.scope,
             within=trained.mask,
+            units=self._units(trained, setup),
             start=point.policy,
             network_of=partial(network_of, copies=trained.copies),
             keep_last=self.keep_last,
             level=level,
         )
+
+    def _units(self, trained: Trained, setup: Setup) -> Units | None:
+        if self.units is None:
+            return None
+        with built(setup.make_model, setup.seed) as model:
+            trained.end.restore(model)
+            return self.units(model, setup.prunable)
 
     def _ticket(self, level: int, pruned: Pruned, start: TrainingState, trained: Trained, setup: Setup) -> Ticket:
         origin: dict[str, Any] = {
@@ -163,15 +183,23 @@ class IMP(Plan):
                 f"nothing would be trained: learning_starts={starts} is not below the budget of "
                 f"{setup.total_timesteps} environment steps; choose an earlier start or a larger budget"
             )
-        total, layers = (mask := Mask.dense(model, setup.prunable)).total, len(mask)
+        total, layers, things = self._prunable(model, setup)
         for density in self._densities(setup):
             if self.keep_last and kept_count(density, total) < layers:
                 raise ValueError(
-                    f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the {layers} layers; "
+                    f"density {density:g} keeps {kept_count(density, total)} {things}, fewer than the {layers} layers; "
                     f"the lowest that leaves each layer one is {layers / total:.3g}"
                 )
         if isinstance(self.rewind, FineTuning):
             demand_learning_rate(model)
+
+    def _prunable(self, model: BaseAlgorithm, setup: Setup) -> tuple[int, int, str]:
+        """How much there is to prune, in how many layers, and what it is."""
+        if self.units is None:
+            mask = Mask.dense(model, setup.prunable)
+            return mask.total, len(mask), "weights"
+        units = self.units(model, setup.prunable)
+        return len(units), len(units.layers), "units"
 
     def on_grid(self, grid: Sequence[int]) -> IMP:
         """See `Plan`."""

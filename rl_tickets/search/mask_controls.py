@@ -15,16 +15,14 @@ import numpy as np
 import torch
 
 from rl_tickets.agents.connecting import connected_mask, least_counts
-from rl_tickets.agents.making import MakeModel
+from rl_tickets.agents.making import MakeModel, built
 from rl_tickets.agents.paths import Paths
 from rl_tickets.agents.wiring import Wiring, wiring
-from rl_tickets.search.spoiling import made, spoiled
+from rl_tickets.search.spoiling import TRIES, spoiled
 from rl_tickets.tickets.criteria import random_scores
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
 from rl_tickets.tickets.ticket import Ticket
-
-TRIES = 100
 
 
 def permuted_mask(ticket: Ticket, make_model: MakeModel | None = None, *, seed: int) -> Ticket:
@@ -76,7 +74,7 @@ def connected_permuted_mask(ticket: Ticket, make_model: MakeModel | None = None,
         ValueError: there is no other such mask.
         WiringError: it is not understood what feeds what.
     """
-    found, outputs = _wired(ticket, make_model, "connected_permuted_mask")
+    found, outputs = _wired(ticket, make_model, "connected_permuted_mask", seed)
     rng = np.random.default_rng([seed, 0xC09])
     for _ in range(TRIES):
         mask = connected_mask(found, ticket.mask, outputs, rng)
@@ -108,7 +106,7 @@ def connected_random_mask(ticket: Ticket, make_model: MakeModel | None = None, *
         WiringError: it is not understood what feeds what.
     """
     _demand_sparse(ticket, "connected_random_mask")
-    found, outputs = _wired(ticket, make_model, "connected_random_mask")
+    found, outputs = _wired(ticket, make_model, "connected_random_mask", seed)
     least = least_counts(found, outputs)
     rng = np.random.default_rng([seed, 0xC0A])
     for attempt in range(TRIES):
@@ -137,11 +135,14 @@ def _spread(ticket: Ticket, seed: int) -> Mask:
     return mask
 
 
-def _wired(ticket: Ticket, make_model: MakeModel | None, control: str) -> tuple[Wiring, Mapping[str, torch.Tensor]]:
+def _wired(
+    ticket: Ticket, make_model: MakeModel | None, control: str, seed: int
+) -> tuple[Wiring, Mapping[str, torch.Tensor]]:
     """What feeds what, and the outputs that an input reaches in the ticket."""
     if make_model is None:
         raise TypeError(f"{control} needs make_model, whose agent tells what feeds what")
-    found = wiring(made(make_model, 0), lambda name, _: name in ticket.mask)
+    with built(make_model, seed) as model:
+        found = wiring(model, lambda name, _: name in ticket.mask)
     return found, Paths.along(found, ticket.mask).outputs
 
 

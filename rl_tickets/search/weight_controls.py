@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rl_tickets.agents.making import MakeModel
-from rl_tickets.search.spoiling import made, spoiled
+from rl_tickets.agents.making import MakeModel, built
+from rl_tickets.search.spoiling import spoiled
 from rl_tickets.tickets.ticket import Ticket
 
 
@@ -87,8 +87,8 @@ def _fresh(ticket: Ticket, make_model: MakeModel | None, control: str, seed: int
     if make_model is None:
         raise TypeError(f"{control} needs make_model, whose fresh agent gives the new weights")
     own = int(np.random.SeedSequence([seed, 0x7E1]).generate_state(1)[0]) >> 1
-    policy = made(make_model, own).policy
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in policy.state_dict().items()}
+    with built(make_model, own) as model:
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in model.policy.state_dict().items()}
     if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
         raise ValueError(f"{control} left all weights as they were: make_model(seed) ignores its seed")
     return weights
