@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from math import comb
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,9 @@ from agents_matrix import BY_NAME, Case, cartpole, differing, tensors
 from scipy import stats
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_wiring import PI, WIRED, V, every_case, said
+from tiny import PPO_EXPERIMENT
 
 import rl_tickets as rt
 from rl_tickets.agents import connecting
@@ -23,6 +29,9 @@ from rl_tickets.agents.counting import Counting
 from rl_tickets.agents.layers import Kind, Layer
 from rl_tickets.agents.paths import Paths, paths
 from rl_tickets.agents.wiring import Feed, Wiring, wiring
+from rl_tickets.report.effective import Effective
+from rl_tickets.report.rows import LevelRow, Run
+from rl_tickets.report.tables import read_levels
 
 
 def random_mask(model: BaseAlgorithm, density: float, seed: int = 0) -> rt.Mask:
@@ -460,3 +469,77 @@ def test_plain_permuted_masks_are_cut_off_as_often_as_counted_and_connected_ones
     for _ in range(50):
         mask = connected_mask(found, ticket.mask, one, rng)
         assert Paths.along(found, mask).outputs["action_net.weight"][0]
+
+
+# --- every level of an experiment ------------------------------------------------------------------------
+
+
+def run_tiny(out: Path, **changes: Any) -> list[LevelRow]:
+    experiment = replace(PPO_EXPERIMENT, total_timesteps=64, densities=(1.0, 0.3, 0.1), seeds=2, **changes)
+    rt.run(experiment, jobs=1, out=out)
+    return read_levels(out / "tiny")
+
+
+def test_every_level_tells_what_is_alive(tmp_path: Path) -> None:
+    searches = {"imp": rt.IMP(), "connected": rt.Control(rt.connected_permuted_mask)}
+    rows = {row.run: row for row in run_tiny(tmp_path, searches=searches)}
+    assert len(rows) == 2 + 2 * 2 * 2
+    model = PPO_EXPERIMENT.make_model(0)
+    for run, row in rows.items():
+        of = rows[run._replace(search="imp")] if run.search == "connected" else row
+        ticket = rt.Ticket.load(tmp_path / "tiny" / of.ticket)
+        if run.search == "connected":
+            ticket = rt.connected_permuted_mask(ticket, PPO_EXPERIMENT.make_model, seed=run.seed)
+        found = paths(model, ticket.mask)
+        actor = [found.live.layers[name] for name in found.live if name.startswith((PI, "action"))]
+        assert row.effective_density == found.live.density <= row.density
+        assert row.effective_actor_density == sum(c.kept for c in actor) / sum(c.total for c in actor)
+        assert row.live_units == found.live_units
+        assert row.effective_critic_density is not None
+    assert {row.effective_density for run, row in rows.items() if run.level == 0} == {1.0}
+    assert "| connected | 0.301 |" in (report := (tmp_path / "tiny" / "report.md").read_text())
+    assert "| cut off |" in report
+    run = next(run for run in rows if run.search == "imp")
+    events = EventAccumulator(str(tmp_path / "tiny" / "tensorboard" / "imp" / "seed-0" / "level-01")).Reload()
+    (seen,) = events.Scalars("ticket/effective_density")
+    assert seen.value == pytest.approx(rows[run].effective_density)
+    (seen,) = events.Scalars("ticket/live_units")
+    assert seen.value == pytest.approx(rows[run].live_units)
+    assert len(events.Scalars("ticket/layer_effective_density/action_net.weight")) == 1
+
+
+def test_where_nothing_is_understood_it_is_blank_and_said_once(tmp_path: Path) -> None:
+    with pytest.warns(rt.UnknownPathsWarning, match="effective densities stay blank: the forward pass of") as said_so:
+        rows = run_tiny(tmp_path, make_model=BY_NAME["own_heads"].make, searches={"imp": rt.IMP()}, trainer=rt.Plain())
+    assert len([each for each in said_so if each.category is rt.UnknownPathsWarning]) == 1
+    assert len(rows) == 6
+    for row in rows:
+        assert (row.effective_density, row.effective_actor_density, row.effective_critic_density) == (None,) * 3
+        assert row.live_units is None
+    assert "| cut off |" not in (tmp_path / "tiny" / "report.md").read_text()
+
+
+def test_a_report_counts_runs_that_are_cut_off() -> None:
+    """By the actor where there is one, else by the whole agent; means over the seeds that know."""
+    row = partial(LevelRow, density=0.1, mean_return=0.0, timesteps=1, start=0, mask_distance=0.0, diverged=False)
+    row = partial(row, problem="", collapsed="", ticket="")
+    blank = row(run=Run("imp", 0, 1))
+    assert Effective.of([blank]) is None
+    known = [
+        row(run=Run("imp", seed, 1), effective_density=0.04, effective_actor_density=actor, live_units=0.5)
+        for seed, actor in enumerate((0.0, 0.02))
+    ]
+    found = Effective.of([blank, *known])
+    assert found == Effective(density=0.04, actor=0.01, critic=None, live_units=0.5, cut_off=1, runs=2)
+    assert found.cells("imp", 0.1) == ("imp", "0.1", "0.04", "0.01", "–", "0.5", "1 of 2")
+    critics = Effective.of([row(run=Run("imp", 0, 1), effective_density=0.0, live_units=0.0)])
+    assert critics is not None
+    assert (critics.cut_off, critics.actor) == (1, None)
+
+
+def test_rows_keep_what_is_known_and_older_ones_have_none() -> None:
+    row = LevelRow(Run("imp", 0, 1), 0.1, 1.0, 1, 0, 0.0, False, "", "", "", 0.2, 0.1 + 0.2, None, 0.0, 1 / 3)
+    assert LevelRow.of(row.cells()) == row
+    later = ("effective_density", "effective_actor_density", "effective_critic_density", "live_units")
+    older = LevelRow.of({name: cell for name, cell in row.cells().items() if name not in later})
+    assert older == replace(row, **dict.fromkeys(later))
