@@ -1,6 +1,6 @@
 """Lottery tickets of PPO on CartPole-v1 at rl-zoo's whole budget, where nearly every dense seed solves it.
 
-The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, averaged over the densities.
+The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the densities.
 """
 
 from dataclasses import replace
