@@ -41,6 +41,7 @@ experiment = rt.Experiment(
         "random_reinit": rt.Control(rt.random_reinit),
         "permuted_weights": rt.Control(rt.permuted_weights),
         "permuted_mask": rt.Control(rt.permuted_mask),
+        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask),
         "random_mask": rt.Control(rt.random_mask),
     },
     episodes=50,

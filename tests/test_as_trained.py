@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -98,7 +99,9 @@ def test_a_policy_that_is_nothing_as_trained_is_said_to_be(tmp_path: Path) -> No
 def test_folders_without_sampled_play_are_read_as_before(tmp_path: Path) -> None:
     old = save(tmp_path / "old", typical(8), searches=SEARCHES)
     levels = old / "levels.csv"  # As they were written before.
-    lines = [line.rpartition(",")[0] for line in levels.read_text().splitlines()]
+    rows = list(csv.reader(levels.read_text().splitlines()))
+    later = rows[0].index("sampled_return")
+    lines = [",".join(row[:later]) for row in rows]
     assert "sampled_return" not in lines[0]
     levels.write_text("\n".join(lines) + "\n")
     assert Summary.read(old).sampled is None

@@ -1,20 +1,32 @@
 """Controls: each differs from its ticket in exactly what it claims, and in nothing else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from agents_matrix import BY_NAME
+from agents_matrix import BY_NAME, cartpole
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from test_archive import same
 
 import rl_tickets as rt
 from rl_tickets.search.controls import MakeControl
 
-CONTROLS: list[MakeControl] = [rt.random_reinit, rt.random_mask, rt.permuted_mask, rt.permuted_weights]
+CONTROLS: list[MakeControl] = [
+    rt.random_reinit,
+    rt.rescaled_reinit,
+    rt.connected_random_mask,
+    rt.connected_permuted_mask,
+    rt.random_mask,
+    rt.permuted_mask,
+    rt.permuted_weights,
+]
+PERMUTED: list[MakeControl] = [rt.permuted_mask, rt.connected_permuted_mask]
+RANDOM: list[MakeControl] = [rt.random_mask, rt.connected_random_mask]
 AGENTS = ["ppo", "dqn", "ppo_images", "sac_images_shared"]
 ALIASES = {"ppo": 0, "dqn": 3, "ppo_images": 8, "sac_images_shared": 14}
 """Names in the policy's state_dict that repeat a prunable weight or are its target twin."""
@@ -75,7 +87,7 @@ def test_the_same_seed_changes_alike_and_another_otherwise(control: MakeControl)
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("control", CONTROLS[1:])
+@pytest.mark.parametrize("control", CONTROLS[4:])
 def test_controls_that_make_no_agent_leave_the_global_generators_alone(control: MakeControl) -> None:
     ticket = tickets("ppo")[1]
     before = torch.get_rng_state()
@@ -142,8 +154,9 @@ def test_permuted_weights_need_two_different_weights_in_a_layer() -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_permuted_mask_keeps_weights_and_layer_densities(agent: str) -> None:
-    ticket, changed = tickets(agent)[1], control_of(rt.permuted_mask, agent)
+@pytest.mark.parametrize("control", PERMUTED)
+def test_a_permuted_mask_keeps_weights_and_layer_densities(control: MakeControl, agent: str) -> None:
+    ticket, changed = tickets(agent)[1], control_of(control, agent)
     assert moved(ticket, changed) == set()
     assert changed.mask.layers == ticket.mask.layers
     assert list(changed.mask) == list(ticket.mask)
@@ -152,8 +165,9 @@ def test_a_permuted_mask_keeps_weights_and_layer_densities(agent: str) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_random_mask_keeps_weights_and_count_but_spreads_them_evenly(agent: str) -> None:
-    ticket, changed = tickets(agent)[1], control_of(rt.random_mask, agent)
+@pytest.mark.parametrize("control", RANDOM)
+def test_a_random_mask_keeps_weights_and_count_but_spreads_them_evenly(control: MakeControl, agent: str) -> None:
+    ticket, changed = tickets(agent)[1], control_of(control, agent)
     assert moved(ticket, changed) == set()
     assert changed.mask.kept == ticket.mask.kept
     assert changed.mask.layers != ticket.mask.layers
@@ -182,6 +196,32 @@ def test_random_masks_of_one_search_nest() -> None:
     assert masks[1].density == pytest.approx(0.2, abs=0.01)
 
 
+def test_a_connected_random_mask_has_the_layer_counts_of_the_plain_one_where_they_leave_a_path() -> None:
+    ticket = tickets("ppo")[1]
+    plain, connected = rt.random_mask(ticket, seed=4), rt.connected_random_mask(ticket, BY_NAME["ppo"].make, seed=4)
+    assert connected.mask.layers == plain.mask.layers
+    assert connected.mask != plain.mask
+
+
+def test_a_connected_random_mask_gives_a_head_one_weight_for_each_output() -> None:
+    """A plain mask of so few weights often leaves the actor's head, of two outputs, but one."""
+    ticket = tickets("ppo")[0]
+    kept = {name: torch.zeros_like(bits) for name, bits in ticket.mask.items()}
+    for name in kept:
+        kept[name][:2, 0] = True
+    kept["value_net.weight"][0, 1] = True
+    kept["mlp_extractor.value_net.2.weight"][0, 1] = True
+    thin = replace(ticket, mask=rt.Mask(kept))
+    head = "action_net.weight"
+    plain, connected = ([make(thin, BY_NAME["ppo"].make, seed=s).mask for s in range(12)] for make in RANDOM)
+    assert min(mask.layers[head].kept for mask in plain) == 1
+    assert min(mask.layers[head].kept for mask in connected) >= 2
+    assert {mask.kept for mask in connected} == {thin.mask.kept}
+    model = BY_NAME["ppo"].make(0)
+    assert all(rt.paths(model, mask).live_outputs == 1 for mask in connected)
+    assert max(rt.paths(model, mask).live_outputs for mask in plain) < 1, "and no plain one leaves all paths"
+
+
 @pytest.mark.parametrize("draw", range(20))
 def test_a_mask_of_two_weights_becomes_the_only_other_one(draw: int) -> None:
     ticket = by_hand(torch.tensor([True, False]), torch.tensor([1.0, 2.0]))
@@ -195,6 +235,22 @@ def test_dense_tickets_have_no_other_mask() -> None:
         rt.permuted_mask(ticket, seed=0)
     with pytest.raises(ValueError, match="random_mask changed nothing: a dense ticket has only one mask"):
         rt.random_mask(ticket, seed=0)
+    make = BY_NAME["ppo"].make
+    with pytest.raises(ValueError, match="connected_permuted_mask changed nothing: no other mask with this ticket's"):
+        rt.connected_permuted_mask(ticket, make, seed=0)
+    with pytest.raises(ValueError, match="connected_random_mask changed nothing: a dense ticket has only one mask"):
+        rt.connected_random_mask(ticket, make, seed=0)
+
+
+def test_connected_masks_need_an_agent_whose_wiring_is_understood() -> None:
+    for control in (rt.connected_permuted_mask, rt.connected_random_mask):
+        with pytest.raises(TypeError, match=f"{control.__name__} needs make_model, whose agent tells what feeds what"):
+            control(tickets("ppo")[1], seed=0)
+    make = BY_NAME["own_heads"].make
+    model = make(0)
+    kept = {name: torch.rand(bits.shape) < 0.5 for name, bits in rt.Mask.dense(model).items()}
+    with pytest.raises(rt.WiringError, match="never calls 'forward_head'"):
+        rt.connected_permuted_mask(rt.Ticket(rt.Mask(kept), model.policy.state_dict()), make, seed=0)
 
 
 # --- random re-initialisation ----------------------------------------------------------------------------
@@ -216,6 +272,47 @@ def test_random_reinit_has_the_mask_and_the_weights_of_a_fresh_agent(agent: str)
     fresh = BY_NAME[agent].make(made[0]).policy.state_dict()
     assert all(torch.equal(changed.weights[name], fresh[name]) for name in fresh)
     assert made[0] not in (2, ticket.provenance["seed"])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_rescaled_reinit_has_the_directions_of_the_fresh_agent_and_the_norms_of_the_ticket(agent: str) -> None:
+    ticket = tickets(agent)[1]
+    plain, scaled = (control_of(make, agent, seed=2) for make in (rt.random_reinit, rt.rescaled_reinit))
+    copies = ticket.state["copies"]
+    followers = {copy for copy, origin in copies.items() if origin in ticket.mask}
+    assert scaled.mask == ticket.mask
+    assert moved(plain, scaled) <= {*ticket.mask, *followers}
+    assert moved(plain, scaled), "weights that training made larger are not of a fresh agent's norm"
+    for name, kept in ticket.mask.items():
+        one, two, own = (each.weights[name][kept].double() for each in (plain, scaled, ticket))
+        assert float(two.norm()) == pytest.approx(float(own.norm()), rel=1e-6)
+        assert float(one @ two) == pytest.approx(float(one.norm() * two.norm()), rel=1e-6), "the same direction"
+        assert torch.equal(plain.weights[name][~kept], scaled.weights[name][~kept])
+        for copy in (copy for copy, origin in copies.items() if origin == name):
+            assert torch.equal(scaled.weights[copy], scaled.weights[name]), "a fresh agent's target equals its origin"
+
+
+def test_rescaled_reinit_scales_by_a_number_known_beforehand() -> None:
+    """Kept weights of norm 5 become those of norm 1; what is dropped stays as it was drawn, and biases do."""
+
+    def make(seed: int, head: tuple[float, ...] = (0.6, -0.8, 2.0, 2.0), bias: float = 0.0) -> PPO:
+        model = PPO("MlpPolicy", cartpole(), seed=seed, policy_kwargs={"net_arch": []})
+        with torch.no_grad():
+            model.policy.value_net.weight[0] = torch.tensor(head)
+            model.policy.value_net.bias.fill_(bias)
+        return model
+
+    weights = make(0, (3.0, 4.0, 9.0, 9.0), bias=7.0).policy.state_dict()
+    kept = {"action_net.weight": torch.zeros(2, 4, dtype=torch.bool)}
+    kept["value_net.weight"] = torch.tensor([[True, True, False, False]])
+    ticket = rt.Ticket(rt.Mask(kept), weights)
+    changed = rt.rescaled_reinit(ticket, make, seed=0).weights
+    assert changed["value_net.weight"].tolist() == [pytest.approx([3.0, -4.0, 2.0, 2.0])]
+    assert changed["value_net.bias"].tolist() == [0.0]
+    assert torch.isfinite(changed["action_net.weight"]).all(), "a layer that keeps nothing has no norm"
+    told = "rescaled_reinit cannot scale 'value_net.weight': a fresh agent's kept weights are all zero"
+    with pytest.raises(ValueError, match=told):
+        rt.rescaled_reinit(ticket, lambda seed: make(seed, (0.0, 0.0, 1.0, 1.0)), seed=0)
 
 
 def test_random_reinit_works_on_a_dense_ticket_and_closes_its_environment() -> None:
@@ -244,5 +341,7 @@ def test_random_reinit_needs_an_agent_that_heeds_its_seed() -> None:
         ValueError, match=r"random_reinit left all weights as they were: make_model\(seed\) ignores its seed"
     ):
         rt.random_reinit(dense.ticket, lambda seed: BY_NAME["ppo"].make(3), seed=0)
-    with pytest.raises(TypeError, match="random_reinit needs make_model, whose fresh agent gives the new weights"):
-        rt.random_reinit(dense.ticket, seed=0)
+    for control in (rt.random_reinit, rt.rescaled_reinit):
+        told = f"{control.__name__} needs make_model, whose fresh agent gives the new weights"
+        with pytest.raises(TypeError, match=told):
+            control(dense.ticket, seed=0)

@@ -76,7 +76,7 @@ def _rendered(make_env: Callable[[], Any]) -> gym.Env[Any, Any]:
 
 def _act(env: gym.Env[Any, Any], model: BaseAlgorithm, name: str, seed: int) -> Iterator[Image.Image]:
     """Pictures of an episode, the first before its first step."""
-    actor = Actor(model, env, deterministic=True)
+    actor = Actor(model, env, draws=None)
     weights = sum(int(p.detach().count_nonzero()) for p in prunable_weights(model).values())
     observation, _ = env.reset(seed=seed)
     total, done, starts = 0.0, False, np.ones(1, dtype=bool)

@@ -12,9 +12,10 @@ from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.failures import FAILED_BELOW
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.lab.callbacks import MakeCallback
-from rl_tickets.search.controls import Control, random_reinit
+from rl_tickets.search.controls import Control
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import DENSE, Dense, Outcome, Plan, Setup
+from rl_tickets.search.weight_controls import random_reinit
 from rl_tickets.tickets.densities import check_densities, geometric
 from rl_tickets.tickets.identity import describe
 from rl_tickets.tickets.mask import Prunable

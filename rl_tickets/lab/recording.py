@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rl_tickets.agents.anatomy import network_of
+from rl_tickets.agents.layers import WiringError
+from rl_tickets.agents.paths import Paths, paths
 from rl_tickets.evaluation.returns import Played, play_both_ways
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.report import write_level
 from rl_tickets.report.rows import LayerRow, LevelRow, Row, Series, TimingRow
 from rl_tickets.report.rows import Run as Identity
+from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.curve import LearningCurve
@@ -20,6 +25,10 @@ from rl_tickets.training.during import During
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Run
 from rl_tickets.training.ticketing import ticket_of
+
+
+class UnknownPathsWarning(UserWarning):
+    """What feeds what in an agent is not understood, so that nobody can tell which of its kept weights are dead."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,10 @@ class Recorder:
         moved = 0.0
         if request.level > 0:
             moved = trained.mask.kept_distance(before or Mask.full(trained.mask))
-        level = self._level_row(identity, request, trained, ticket, played, moved)
+        found = self._paths(identity, run, trained)
+        level = self._level_row(identity, request, trained, ticket, played, moved, found)
         timing = TimingRow(identity, round(seconds + time.monotonic() - began, 3), platform.node())
-        self._show(identity, run, trained, level)
+        self._show(identity, run, trained, level, found)
         rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), returns_row(identity, played)]
         observing = [each for each in (LearningCurve(), *request.during) if trained.observed[each.table]]
         rows += [_series(identity, each, trained) for each in observing]
@@ -78,8 +88,24 @@ class Recorder:
             env.close()
         return trained
 
+    def _paths(self, identity: Identity, run: Run, trained: Trained) -> Paths | None:
+        """What of the mask lies on a path; None where that is not understood, which the first dense run says."""
+        try:
+            return paths(run.model, trained.mask)
+        except WiringError as error:
+            if identity == Identity(DENSE, self.experiment.all_seeds[0], 0):
+                warnings.warn(f"effective densities stay blank: {error}", UnknownPathsWarning, stacklevel=2)
+            return None
+
     def _level_row(
-        self, run: Identity, request: Training, trained: Trained, ticket: Ticket, played: Played, moved: float
+        self,
+        run: Identity,
+        request: Training,
+        trained: Trained,
+        ticket: Ticket,
+        played: Played,
+        moved: float,
+        found: Paths | None,
     ) -> LevelRow:
         path = ""
         if self.experiment.plans[self.plan].keeps_tickets:
@@ -98,6 +124,10 @@ class Recorder:
             overall_density=ticket.overall_density,
             sampled_return=sampled_return(played),
             spent=request.spent,
+            effective_density=found.live.density if found else None,
+            effective_actor_density=_density_of("actor", found, trained) if found else None,
+            effective_critic_density=_density_of("critic", found, trained) if found else None,
+            live_units=found.live_units if found else None,
         )
 
     def _keeps(self, seed: int, request: Training) -> bool:
@@ -106,7 +136,7 @@ class Recorder:
         setup = self.experiment.setup(seed)
         return request.level == max(name.level for name in self.experiment.plans[self.plan].trainings(setup))
 
-    def _show(self, identity: Identity, run: Run, trained: Trained, level: LevelRow) -> None:
+    def _show(self, identity: Identity, run: Run, trained: Trained, level: LevelRow, found: Paths | None) -> None:
         write_level(
             self.store.tensorboard(identity),
             step=run.model.num_timesteps,
@@ -117,7 +147,15 @@ class Recorder:
             sampled_return=level.sampled_return,
             masks={name: kept.numpy() for name, kept in trained.mask.items()},
             weights={name: trained.end.policy[name].numpy() for name in trained.mask},
+            live={name: live.numpy() for name, live in found.live.items()} if found else None,
+            live_units={name: units.numpy() for name, units in found.units.items()} if found else None,
         )
+
+
+def _density_of(network: str, found: Paths, trained: Trained) -> float | None:
+    """Effective density of the actor's or the critic's own layers."""
+    counts = [layer for name, layer in found.live.layers.items() if network_of(name, trained.copies) == network]
+    return sum(layer.kept for layer in counts) / sum(layer.total for layer in counts) if counts else None
 
 
 def _counts(mask: Mask) -> dict[str, tuple[int, int]]:

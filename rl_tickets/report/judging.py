@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from rl_tickets.evaluation.statistics import Anchors, Interval, interval, iqm
 from rl_tickets.evaluation.verdicts import Comparison, compare
 
+from .effective import Effective
 from .rows import LevelRow
 from .searches import DENSE
 
@@ -45,6 +46,8 @@ class LevelSummary:
     """Layer -> runs in which pruning would have taken its last weight."""
     problems: Mapping[str, int]
     """What training raised once weights were no longer finite -> runs."""
+    effective: Effective | None = None
+    """What its masks leave connected; None where that is not known."""
     cost: float | None = None
     """Environment steps in all, mean over seeds: of finding the ticket and of training it; None where the search does
     not say."""
@@ -104,6 +107,7 @@ class Judge:
             collapsed=dict(sorted(Counter(name for row in rows for name in row.collapsed.split()).items())),
             problems=dict(sorted(Counter(row.problem for row in rows if row.problem).items())),
             cost=_cost(rows),
+            effective=Effective.of(rows),
         )
 
     def _scores(self, rows: Sequence[LevelRow]) -> dict[int, float]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rl_tickets.evaluation.failures import EXCESS
 
+from . import effective
 from .contrasts import AtDensity, Beside
 from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
@@ -49,6 +50,7 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     parts += [_contrasts(found, summary.sampled), CONTRASTS] if found else []
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
     parts += [_levels(summary), levels(summary)]
+    parts += _effective(summary)
     parts += [power(summary)] if summary.power else []
     described = [
         f"- `{search.name}`: {search.described.settings}" for search in summary.searches if search.described.settings
@@ -97,6 +99,12 @@ def cells(level: LevelSummary) -> tuple[str, ...]:
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, tuple("---" if index == 0 else "---:" for index in range(len(heads))), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _effective(summary: Summary) -> list[str]:
+    """What masks leave connected, where it is known."""
+    rows = [each.effective.cells(each.search, each.density) for each in summary.levels if each.effective]
+    return [_table(effective.HEADS, rows), effective.MEANING] if rows else []
 
 
 def _levels(summary: Summary) -> str:

@@ -75,6 +75,15 @@ class LevelRow:
     spent: int | None = None
     """Environment steps that it took to find the ticket, before this level; None in older folders, and where the search
     does not say."""
+    effective_density: float | None = None
+    """Fraction of all prunable weights that lie on a path from an input to an output; None where what feeds what is
+    not understood, and in older folders, as all that follows."""
+    effective_actor_density: float | None = None
+    """The same of the actor's own weights, those of shared layers aside; None also where there is no actor."""
+    effective_critic_density: float | None = None
+    """The same of the critic's."""
+    live_units: float | None = None
+    """Fraction of all hidden units that lie on a path."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem", " ".join(self.problem.split()))
@@ -99,10 +108,13 @@ class LevelRow:
             problem=cells["problem"],
             collapsed=cells["collapsed"],
             ticket=cells["ticket"],
-            overall_density=float(overall) if (overall := cells.get("overall_density")) else None,
-            sampled_return=float(sampled) if (sampled := cells.get("sampled_return")) else None,
+            **{name: float(cells[name]) for name in LATER if cells.get(name)},
             spent=int(spent) if (spent := cells.get("spent")) else None,
         )
+
+
+LATER = tuple(field.name for field in dataclasses.fields(LevelRow) if field.type == "float | None")
+"""Numbers of a level that older folders do not have."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,11 +27,14 @@ def write_level(
     sampled_return: float | None = None,
     masks: Mapping[str, NDArray[np.bool_]],
     weights: Mapping[str, NDArray[np.floating[Any]]],
+    live: Mapping[str, NDArray[np.bool_]] | None = None,
+    live_units: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> None:
     """Add a level to the TensorBoard run that SB3 logged its training to; `step` is in environment steps.
 
     The first of `masks`, in their own order, counts as the input layer and is drawn. Written anew
     for the same step, it replaces what was written before, so a resumed experiment leaves no doubles.
+    `live` are the weights, and `live_units` the hidden units, that lie on a path, layer by layer, where it is known.
     Call it when training is over: TensorBoard reads the files of a run one after the other.
     """
     with _writer(folder, f".ticket-{step}") as writer:
@@ -42,6 +45,11 @@ def write_level(
         writer.add_scalar("ticket/eval_return", eval_return, step)
         if sampled_return is not None:
             writer.add_scalar("ticket/eval_return_sampled", sampled_return, step)
+        for name, of in (("effective_density", live), ("live_units", live_units)):
+            if of:
+                writer.add_scalar(f"ticket/{name}", float(np.mean(np.concatenate([*map(np.ravel, of.values())]))), step)
+            for layer, bits in (of or {}).items():
+                writer.add_scalar(f"ticket/layer_{name}/{layer}", float(np.mean(bits)), step)
         for layer, mask in masks.items():
             if mask.size:
                 writer.add_scalar(f"ticket/layer_density/{layer}", float(np.mean(mask)), step)

@@ -122,6 +122,10 @@ class AtInit(Plan):
         """A level for each density but the dense one."""
         return tuple(Name(level) for level in range(1, len(self._densities(setup))))
 
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """See `Plan`."""
+        return self._densities(setup)
+
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
         self._densities(setup)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rl_tickets.agents.making import MakeModel, built
 from rl_tickets.agents.neurons import neurons
-from rl_tickets.search.controls import TRIES, spoiled
+from rl_tickets.search.spoiling import TRIES, spoiled
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.tickets.units import Units
