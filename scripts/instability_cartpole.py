@@ -108,7 +108,7 @@ def main(
         episodes: of each policy.
         jobs: worker processes.
         out: folder of the results.
-        match: match the units of each pair of copies before (Ainsworth et al. 2022).
+        match: match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own, matched.md.
         smoke: two seeds, one density and few steps, to show that everything works; it proves nothing.
     """
     made, command = replace(experiment, seeds=seeds), f"{COMMAND} --seeds {seeds}"
@@ -119,7 +119,8 @@ def main(
         made = replace(made, densities=made.densities[:2])
         points, episodes, out = min(points, 5), min(episodes, 4), out.with_name(f"{out.name}_smoke")
     summary = rt.run(made, jobs=jobs, out=out)
-    file = out / f"{'matched' if match else 'barriers'}-{points}x{episodes}.csv"
+    name, page = ("matched", "matched.md") if match else ("barriers", "report.md")
+    file = out / f"{name}-{points}x{episodes}.csv"
     rows = read_barriers(file)
     done = {(row.search, row.seed, row.density, row.step) for row in rows}
     lines = [
@@ -130,8 +131,11 @@ def main(
     for row in played(lines, jobs):
         rows.append(row)
         write_barriers(file, rows)
-    write_whole(out / "report.md", ("\n\n".join(report(read_barriers(file), summary, out, command)) + "\n").encode())
-    print((out / "report.md").read_text())
+    rows = read_barriers(file)
+    save(barrier_plot(rows, "PPO on CartPole-v1: barrier between copies"), out / f"{name}.png")
+    text = "\n\n".join(report(rows, summary, f"{name}.png", command)) + "\n"
+    write_whole(out / page, text.encode())
+    print(text)
 
 
 def lines_of(
@@ -155,12 +159,11 @@ def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
         yield from (done.result() for done in track(as_completed(waiting), "Lines", total=len(waiting)))
 
 
-def report(rows: list[BarrierRow], summary: rt.Summary, out: Path, command: str) -> Iterator[str]:
-    """The parts of report.md, and its figure beside it."""
-    save(barrier_plot(rows, "PPO on CartPole-v1: barrier between copies"), out / "barriers.png")
+def report(rows: list[BarrierRow], summary: rt.Summary, plot: str, command: str) -> Iterator[str]:
+    """The parts of the page."""
     yield "# Instability of tickets on CartPole"
     yield f"Made by `{command}`."
-    yield "![Barrier against the step of the copies](barriers.png)"
+    yield f"![Barrier against the step of the copies]({plot})"
     yield (
         "From the state at a step, two copies train on with other draws; the barrier is how far the mean return of the "
         "policies on the straight line between them falls below the line between their returns. The noise floor is "
