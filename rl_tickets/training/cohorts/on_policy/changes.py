@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from rl_tickets.agents.generators import draws_kept
 from rl_tickets.training.cohorts.member import Streams
 from rl_tickets.training.cohorts.on_policy.losses import loss_of
 from rl_tickets.training.cohorts.optimizers import rule_of
-from rl_tickets.training.draws import draws_kept
 
 
 def settings_of(model: Any) -> dict[str, Any]:
