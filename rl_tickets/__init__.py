@@ -65,6 +65,7 @@ from rl_tickets.lab.share import Share as Share
 from rl_tickets.report.summary import Summary as Summary
 from rl_tickets.search.at_init import AtInit as AtInit
 from rl_tickets.search.controls import Control as Control
+from rl_tickets.search.early_bird_imp import EarlyBirdIMP as EarlyBirdIMP
 from rl_tickets.search.finding import Level as Level
 from rl_tickets.search.finding import find_tickets as find_tickets
 from rl_tickets.search.imp import IMP as IMP

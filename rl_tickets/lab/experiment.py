@@ -218,6 +218,7 @@ class Experiment:
             "densities": [float(density) for density in self.densities],
             "searches": {
                 name: {"plan": type(plan).__name__, "settings": plan.settings(), "control_of": plan.control_of}
+                | ({"aside": list(plan.aside)} if plan.aside else {})
                 for name, plan in self.searches.items()
             },
             "seeds": list(self.all_seeds),

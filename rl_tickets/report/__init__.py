@@ -55,6 +55,8 @@ def _plots(results: Results, summary: Summary) -> dict[str, tuple[str, Figure | 
         "layer_density.png": ("Density of each layer", layer_densities(results.layers, names)),
         "early_bird.png": (
             "Early-bird: when the mask settles",
-            settling(results.distances, names, Watch.all(results.settings), results.stopped),
+            settling(
+                results.distances, [*names, *results.searches.aside], Watch.all(results.settings), results.stopped
+            ),
         ),
     }

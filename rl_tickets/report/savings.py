@@ -1,4 +1,4 @@
-"""What it saves, and what it costs, to end a search's own dense run early."""
+"""What it saves, and what it costs, to end runs that look for masks early: the dense one, or those of all levels."""
 
 import dataclasses
 import math
@@ -20,7 +20,8 @@ Lost = tuple[tuple[float, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Savings:
-    """A search that ended a dense run of its own early, against the full dense run of the same seeds."""
+    """A search that ended a dense run of its own early, against the full dense run of the same seeds; and those of its
+    further levels that only look for masks, against as many full ones."""
 
     search: str
     """Label of the search."""
@@ -29,11 +30,17 @@ class Savings:
     dense_steps: float
     """Environment steps of the full dense run of the same seeds."""
     sparse_steps: float
-    """Environment steps of all its other levels."""
+    """Environment steps of all its other levels; of the sparsest alone where others only look for its mask."""
     full: str = ""
     """Label of the first search of the experiment that made use of the full dense run, empty where none did."""
     lost: Lost = ()
     """Against `full`, from dense to sparse."""
+    looked: float = 0.0
+    """Environment steps of further levels that only looked for masks, together."""
+    looked_whole: float = 0.0
+    """What they would have been, trained to the end."""
+    looking: int = 0
+    """How many such levels there are."""
 
     @classmethod
     def all(cls, rows: Sequence[LevelRow], searches: Searches, anchors: Anchors | None) -> tuple[Self, ...]:
@@ -42,11 +49,18 @@ class Savings:
         own = {label for label, group in groups.items() if any(row.run.level == 0 for row in group)}
         full = next((label for label in searches.proper if groups[label] and label not in own), "")
         found = [
-            cls.of(label, groups[label], groups[DENSE], full, _lost(groups[label], groups.get(full, []), anchors))
+            cls.of(
+                label,
+                groups[label],
+                groups[DENSE],
+                full,
+                _lost(groups[label], groups.get(full, []), anchors),
+                [row for row in rows if row.run.search == label and row.run.label in searches.aside],
+            )
             for label in searches.proper
             if label in own
         ]
-        return tuple(each for each in found if each is not None and each.saved > 0)
+        return tuple(each for each in found if each is not None and each.saved_in_all > 0)
 
     @classmethod
     def of(
@@ -56,6 +70,7 @@ class Savings:
         dense: Sequence[LevelRow],
         full: str = "",
         lost: Lost = (),
+        looking: Sequence[LevelRow] = (),
     ) -> Self | None:
         """None where no seed has both dense runs."""
         steps, whole = _steps(rows), _steps(dense)
@@ -66,9 +81,12 @@ class Savings:
             search=label,
             stopped_at=_mean([steps[seed] for seed in seeds]),
             dense_steps=_mean([whole[seed] for seed in seeds]),
-            sparse_steps=sum(row.timesteps for row in rows if row.run.level > 0 and row.run.seed in seeds) / len(seeds),
+            sparse_steps=sum(row.timesteps for row in _counted(rows, looking) if row.run.seed in seeds) / len(seeds),
             full=full,
             lost=lost,
+            looked=sum(row.timesteps for row in looking if row.run.seed in seeds) / len(seeds),
+            looked_whole=sum(whole[row.run.seed] - row.start for row in looking if row.run.seed in seeds) / len(seeds),
+            looking=len({row.run.level for row in looking}),
         )
 
     @property
@@ -79,17 +97,22 @@ class Savings:
     @property
     def saved_in_all(self) -> float:
         """Fraction of the steps of all its levels, the dense one included."""
-        return (self.dense_steps - self.stopped_at) / (self.dense_steps + self.sparse_steps)
+        return 1 - self.taken / self.whole
+
+    @property
+    def taken(self) -> float:
+        """Environment steps of all that counts."""
+        return self.stopped_at + self.looked + self.sparse_steps
+
+    @property
+    def whole(self) -> float:
+        """The same with every level trained to the end."""
+        return self.dense_steps + self.looked_whole + self.sparse_steps
 
     @property
     def sentence(self) -> str:
         """Both sides of the bargain."""
-        whole = self.dense_steps + self.sparse_steps
-        text = (
-            f"`{self.search}` ended its dense runs after {self.stopped_at:,.0f} of {self.dense_steps:,.0f} environment "
-            f"steps on average and so saved {100 * self.saved:.0f} % of them, which is {100 * self.saved_in_all:.1f} % "
-            f"of the {whole:,.0f} steps that the whole search would have taken"
-        )
+        text = self._looking if self.looking else self._dense
         if not self.lost:
             return text + "."
         density, loss = max(self.lost, key=lambda pair: pair[1])
@@ -98,6 +121,29 @@ class Savings:
             where = f"averaged over {len(self.lost)} densities, at worst {signed(loss)} {where}"
             loss = _mean([loss for _, loss in self.lost])
         return f"{text}; normalised return lost against `{self.full}`: {signed(loss)} ({where})."
+
+    @property
+    def _dense(self) -> str:
+        return (
+            f"`{self.search}` ended its dense runs after {self.stopped_at:,.0f} of {self.dense_steps:,.0f} environment "
+            f"steps on average and so saved {100 * self.saved:.0f} % of them, which is {100 * self.saved_in_all:.1f} % "
+            f"of the {self.whole:,.0f} steps that the whole search would have taken"
+        )
+
+    @property
+    def _looking(self) -> str:
+        steps, whole = self.stopped_at + self.looked, self.dense_steps + self.looked_whole
+        return (
+            f"`{self.search}` ended the {1 + self.looking} runs that look for the mask of its sparsest ticket after "
+            f"{steps:,.0f} of {whole:,.0f} environment steps, mean over seeds; with that ticket's own training to the "
+            f"end it took {self.taken:,.0f} of {self.whole:,.0f} steps and so saved {100 * self.saved_in_all:.1f} %"
+        )
+
+
+def _counted(rows: Sequence[LevelRow], looking: Sequence[LevelRow]) -> list[LevelRow]:
+    """The sparse trainings that a search's steps are told of: where others look for masks, of one ticket alone."""
+    last = max((row.run.level for row in rows), default=0)
+    return [row for row in rows if row.run.level > 0 and (not looking or row.run.level == last)]
 
 
 def _steps(rows: Sequence[LevelRow]) -> dict[int, int]:

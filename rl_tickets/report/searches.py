@@ -24,6 +24,8 @@ class Described:
     """All that makes it what it is, in a line of text."""
     control_of: str | None = None
     """The search whose tickets it is a control of."""
+    aside: tuple[str, ...] = ()
+    """Variants that only serve the search, and are not to be judged."""
 
     @classmethod
     def of(cls, name: str, described: object) -> Self:
@@ -37,7 +39,8 @@ class Described:
         plan, control_of = str(described.get("plan", "")), described.get("control_of")
         settings = described.get("settings")
         text = text_of({"type": plan, **settings}) if isinstance(settings, dict) else str(settings or "")
-        return cls(name, plan, text, None if control_of is None else str(control_of))
+        aside = tuple(map(str, described.get("aside", ())))
+        return cls(name, plan, text, None if control_of is None else str(control_of), aside)
 
     @classmethod
     def _of_text(cls, name: str, text: str) -> Self:
@@ -55,6 +58,8 @@ class Searches:
 
     described: Mapping[str, Described]
     """Label -> search."""
+    aside: tuple[str, ...] = ()
+    """Labels of variants that only serve a search."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], runs: Iterable[Run]) -> Self:
@@ -66,7 +71,9 @@ class Searches:
         variants = sorted({(run.search, run.variant) for run in runs if run.search != DENSE})
         variants += [(name, "") for name in known if name not in {search for search, _ in variants}]
         variants.sort(key=lambda variant: [*known, variant[0]].index(variant[0]))
-        return cls({label(*each): known.get(each[0], Described(each[0])) for each in variants})
+        found = {each: known.get(each[0], Described(each[0])) for each in variants}
+        judged = {label(*each): described for each, described in found.items() if each[1] not in described.aside}
+        return cls(judged, tuple(label(*each) for each, described in found.items() if each[1] in described.aside))
 
     @property
     def labels(self) -> list[str]:

@@ -13,7 +13,7 @@ from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import built, provenance
 from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.checking import MakeUnits, demand_learning, demand_make_units, demand_one_a_layer
+from rl_tickets.search.checking import demand_learning, demand_one_a_layer
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion
 from rl_tickets.tickets.densities import as_floats, check_densities
@@ -21,6 +21,7 @@ from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.drawing import MakeUnits, demand_make_units
 from rl_tickets.training.requests import Name, Training
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.tickets.mask import Mask, Prunable, kept_count
-from rl_tickets.tickets.units import Units
-
-MakeUnits = Callable[[BaseAlgorithm, Prunable | None], Units]
-"""`(model, prunable) -> Units`."""
-
-
-def demand_make_units(units: object) -> None:
-    """Raises TypeError for what makes no units."""
-    if not (units is None or callable(units)):
-        raise TypeError(f"units must be a function such as rt.neurons, not {units!r}: give the function itself")
+from rl_tickets.training.drawing import MakeUnits
 
 
 def demand_learning(model: BaseAlgorithm, total_timesteps: int) -> None:

@@ -59,7 +59,7 @@ class Control(Plan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         for request, _ in setup.outcomes_of(self.of):
-            if request.ticket is None or not self._stands(request.level, setup):
+            if request.ticket is None or not self._stands(request.name, setup):
                 continue
             assert request.start is not None
             ticket = _made(self.make, request.ticket, setup)
@@ -79,15 +79,17 @@ class Control(Plan):
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
         """Those of the other plan that train a ticket: all but a dense run of its own."""
         named = setup.plans[self.of].trainings(setup)
-        return tuple(name for name in named if name.level > 0 and self._stands(name.level, setup))
+        return tuple(name for name in named if name.level > 0 and self._stands(name, setup))
 
     def aims(self, setup: Setup) -> tuple[float, ...]:
         """Those of the other plan."""
         return setup.plans[self.of].aims(setup)
 
-    def _stands(self, level: int, setup: Setup) -> bool:
-        """Whether the ticket of a level has a control."""
-        return self.at is None or any(math.isclose(self.aims(setup)[level], density) for density in self.at)
+    def _stands(self, name: Name, setup: Setup) -> bool:
+        """Whether the ticket of a training has a control; one that only serves the search has none."""
+        if name.variant in setup.plans[self.of].aside:
+            return False
+        return self.at is None or any(math.isclose(self.aims(setup)[name.level], density) for density in self.at)
 
     def check(self, setup: Setup) -> None:
         """See `Plan`."""

@@ -9,7 +9,6 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_tickets.agents.enforcing import LeakError
 from rl_tickets.agents.making import MakeModel, fresh_agent
-from rl_tickets.search.checking import MakeUnits
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
@@ -20,6 +19,7 @@ from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.scopes import Scope
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.choosing import faster
+from rl_tickets.training.drawing import MakeUnits
 from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.environments import share_environment
 from rl_tickets.training.requests import Trained, Training

@@ -15,7 +15,7 @@ from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.making import built
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.checking import MakeUnits, demand_learning, demand_make_units, demand_one_a_layer
+from rl_tickets.search.checking import demand_learning, demand_one_a_layer
 from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
@@ -24,6 +24,7 @@ from rl_tickets.tickets.scopes import Scope, demand_scope
 from rl_tickets.tickets.selecting import Pruned, prune
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.tickets.units import Units
+from rl_tickets.training.drawing import MakeUnits, demand_make_units
 from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.requests import DivergenceWarning, Name, Trained, Training
 from rl_tickets.training.rewinding import FineTuning, Rewind
@@ -77,26 +78,30 @@ class IMP(Plan):
         """See `Plan`."""
         trained = yield self._dense(setup)
         point, spent = trained.at(self.rewind.at), trained.timesteps
-        for level, density in enumerate(self._densities(setup)[1:], start=1):
-            pruned = self._prune(level, density, point, trained, setup)
-            start = self.rewind.start(point, trained.end)
-            ticket = self._ticket(level, pruned, start, trained, setup)
-            until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
-            trained = yield Training(
-                level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
-            )
+        for level in range(1, len(self._densities(setup))):
+            trained = yield self._sparse(level, point, trained, spent, setup)
             spent += trained.timesteps
 
     def _dense(self, setup: Setup) -> Training:
-        during = () if self.early_bird is None else (self._bird(self.early_bird, setup),)
+        during = () if self.early_bird is None else (self._bird(self.early_bird, 1, setup),)
         return Training(level=0, keep_at=(self.rewind.at,), during=during, prunable=setup.prunable)
 
-    def _bird(self, bird: EarlyBird, setup: Setup) -> EarlyBird:
-        sparse = self._densities(setup)[1:2]
-        first = sparse[0] if sparse else None
-        return bird.completed(density=first, after=self.rewind.at, criterion=self.criterion, scope=self.scope)
+    def _sparse(self, level: int, point: TrainingState, trained: Trained, spent: int, setup: Setup) -> Training:
+        """Of the ticket that is drawn from what the level before trained."""
+        pruned = self._prune(level, point, trained, setup)
+        start = self.rewind.start(point, trained.end)
+        ticket = self._ticket(level, pruned, start, trained, setup)
+        until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
+        return Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent)
 
-    def _prune(self, level: int, density: float, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
+    def _bird(self, bird: EarlyBird, level: int, setup: Setup) -> EarlyBird:
+        """That waits for the mask of a level."""
+        density = next(iter(self._densities(setup)[level:]), None)
+        return bird.completed(
+            density=density, after=self.rewind.at, criterion=self.criterion, scope=self.scope, units=self.units
+        )
+
+    def _prune(self, level: int, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
         weights = {name: trained.end.policy[name] for name in trained.mask}
         if lost := [name for name, weight in weights.items() if not torch.isfinite(weight).all()]:
             warnings.warn(
@@ -106,7 +111,7 @@ class IMP(Plan):
             )
         return prune(
             {name: torch.nan_to_num(weight) for name, weight in weights.items()},
-            density,
+            self._densities(setup)[level],
             criterion=self.criterion,
             scope=self.scope,
             within=trained.mask,

@@ -71,6 +71,8 @@ class Plan(ABC):
 
     keeps_tickets: ClassVar[bool] = True
     """Whether its tickets are worth files of their own."""
+    aside: ClassVar[tuple[str, ...]] = ()
+    """Variants of trainings that only serve its search: no tickets to be tested, and without controls."""
 
     @abstractmethod
     def search(self, setup: Setup) -> Search:

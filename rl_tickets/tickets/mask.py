@@ -150,18 +150,28 @@ class Mask(Mapping[str, torch.Tensor]):
         """Hamming distance over all weights: the fraction on which the masks differ, in [0, 1]."""
         return self._differing(other) / self.total
 
-    def chance_distance(self, other: "Mask") -> float:
-        """What `distance` is on average for two random masks of these densities."""
-        return self.density * (1 - other.density) + other.density * (1 - self.density)
+    def chance_distance(self, other: "Mask", within: "Mask | None" = None) -> float:
+        """What `distance` is on average for two random masks of as many weights, within a mask where one is given."""
+        return self._differing_by_chance(other, within) / self.total
 
     def kept_distance(self, other: "Mask") -> float:
         """Hamming distance over kept weights: 0 for equal masks, 1 for masks that share no weight."""
         return self._differing(other) / max(self.kept + other.kept, 1)
 
-    def chance_kept_distance(self, other: "Mask") -> float:
-        """What `kept_distance` is on average for two random masks of these densities."""
-        both = self.density + other.density
-        return self.chance_distance(other) / both if both else 0.0
+    def chance_kept_distance(self, other: "Mask", within: "Mask | None" = None) -> float:
+        """What `kept_distance` is on average for two random masks of as many weights, see `chance_distance`.
+
+        Example:
+            >>> half = Mask({"weight": torch.tensor([True, True, False, False])})
+            >>> half.chance_kept_distance(half), half.chance_kept_distance(half, within=half)
+            (0.5, 0.0)
+        """
+        return self._differing_by_chance(other, within) / max(self.kept + other.kept, 1)
+
+    def _differing_by_chance(self, other: "Mask", within: "Mask | None") -> float:
+        self._demand_same_layers(other)
+        ours, theirs, every = self.kept, other.kept, self.total if within is None else within.kept
+        return (ours * (every - theirs) + theirs * (every - ours)) / max(every, 1)
 
     def _differing(self, other: "Mask") -> int:
         self._demand_same_layers(other)

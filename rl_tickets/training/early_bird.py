@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
-from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
+from rl_tickets.agents.holding import held_mask
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.scopes import Scope, demand_scope
-from rl_tickets.tickets.selecting import LayerCollapseWarning, prune
+from rl_tickets.training.drawing import Drawing, MakeUnits, demand_make_units
 from rl_tickets.training.during import During, Observer
 
 
@@ -29,19 +27,20 @@ class Sighting(NamedTuple):
 class EarlyBird(During):
     """When a mask counts as settled.
 
-    A mask is drawn every `every` steps. Once a window of `window` earlier masks is full and the newest is within
-    `threshold` of all of them, training stops.
+    A mask is drawn every `every` steps, within the one that is held. Once a window of `window` earlier masks is full
+    and the newest is within `threshold` of all of them, training stops.
 
     Args:
-        density: density of the drawn masks, in (0, 1]; None: that of the search's first pruned level.
+        density: density of the drawn masks, in (0, 1]; None: that of the search's next level.
         every: environment steps between two masks, counted from the rewind point.
         window: length of the first-in-first-out window.
-        threshold: largest distance, as a fraction of what two random masks of this density would give, in (0, 1).
-            A distance over all weights alone would mean nothing at low density.
+        threshold: largest distance, as a fraction of what two random masks of this density would give within the mask
+            that is held, in (0, 1). A distance over all weights alone would mean nothing at low density.
         over_kept: measure over kept weights (True) or over all weights (False). Relative to chance the two agree.
         after: never stop before this step; a search raises it to its rewind point.
         criterion: scores the weights of the drawn masks; None: the search's, or LAMP where there is no search.
         scope: over which scores compete; None: the search's, or "global".
+        units: what is drawn in place of single weights; None: what the search prunes.
 
     Example:
         >>> EarlyBird(every=1_000, density=0.2).threshold
@@ -56,6 +55,7 @@ class EarlyBird(During):
     after: int = 0
     criterion: Criterion | None = None
     scope: Scope | None = None
+    units: MakeUnits | None = None
     table, columns = "distances", Sighting._fields
 
     def __post_init__(self) -> None:
@@ -69,9 +69,16 @@ class EarlyBird(During):
             demand_criterion(self.criterion)
         if self.scope is not None:
             demand_scope(self.scope)
+        demand_make_units(self.units)
 
     def completed(
-        self, *, density: float | None, after: int = 0, criterion: Criterion = lamp, scope: Scope = "global"
+        self,
+        *,
+        density: float | None,
+        after: int = 0,
+        criterion: Criterion = lamp,
+        scope: Scope = "global",
+        units: MakeUnits | None = None,
     ) -> EarlyBird:
         """The same with a search's own choices where none was made, never stopping before its rewind point.
 
@@ -86,17 +93,25 @@ class EarlyBird(During):
             after=max(self.after, after),
             criterion=self.criterion or criterion,
             scope=self.scope or scope,
+            units=self.units or units,
         )
 
     def observer(self, prunable: Prunable | None) -> EarlyBirdCallback:
         """See `During`."""
         return EarlyBirdCallback(self, prunable=prunable)
 
-    def distance(self, mask: Mask, other: Mask) -> tuple[float, float]:
-        """Distance of two masks in the chosen form, and what chance would give."""
+    def drawing(self) -> Drawing:
+        """How its masks are drawn; all of it must be chosen, see `completed`."""
+        assert self.density is not None
+        assert self.criterion is not None
+        assert self.scope is not None
+        return Drawing(self.density, self.criterion, self.scope, self.units)
+
+    def distance(self, mask: Mask, other: Mask, within: Mask | None = None) -> tuple[float, float]:
+        """Distance of two masks in the chosen form, and what chance would give within a mask."""
         if self.over_kept:
-            return mask.kept_distance(other), mask.chance_kept_distance(other)
-        return mask.distance(other), mask.chance_distance(other)
+            return mask.kept_distance(other), mask.chance_kept_distance(other, within)
+        return mask.distance(other), mask.chance_distance(other, within)
 
 
 class EarlyBirdCallback(Observer):
@@ -151,33 +166,15 @@ class EarlyBirdCallback(Observer):
         if self.num_timesteps < self._next:
             return
         self._next = self.num_timesteps + self._settings.every
-        self.mask = self._draw()
+        self.mask = self._settings.drawing().mask(self.model, self._prunable)
         relative = [self._compare(step, mask) for step, mask in self._window]
         if len(self._window) == self._window.maxlen and max(relative) <= self._settings.threshold:
             self.stopped_at = self.num_timesteps
         self._window.append((self.num_timesteps, self.mask))
 
-    def _draw(self) -> Mask:
-        weights = prunable_weights(self.model, self._prunable)
-        with warnings.catch_warnings():
-            # What counts is the collapse at the search's own pruning, which warns.
-            warnings.simplefilter("ignore", LayerCollapseWarning)
-            settings = self._settings
-            assert settings.density is not None
-            assert settings.criterion is not None
-            assert settings.scope is not None
-            pruned = prune(
-                weights,
-                settings.density,
-                criterion=settings.criterion,
-                scope=settings.scope,
-                network_of=partial(network_of, copies=copies(self.model)),
-            )
-        return pruned.mask
-
     def _compare(self, step: int, other: Mask) -> float:
         assert self.mask is not None
-        distance, chance = self._settings.distance(self.mask, other)
+        distance, chance = self._settings.distance(self.mask, other, held_mask(self.model))
         self._sightings.append(Sighting(self.num_timesteps, step, distance, chance))
         return distance / chance if chance else 0.0
 
