@@ -1,4 +1,4 @@
-"""Lottery tickets of PPO on CartPole-v1: rl-zoo's hyperparameters and budget, at which nearly every dense seed solves it.
+"""Lottery tickets of PPO on CartPole-v1 by rl-zoo's hyperparameters and budget: nearly every dense seed solves it.
 
 The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the densities.
 """
