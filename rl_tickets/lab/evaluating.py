@@ -16,10 +16,10 @@ from typing import Any
 from rich.progress import track
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.describing import describe_agent
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.cast import SLOTS
 from rl_tickets.evaluation.returns import RandomPolicy, play, play_both_ways
-from rl_tickets.lab.description import describe_agent
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import returns_row, sampled_return
 from rl_tickets.lab.store import Store
@@ -58,7 +58,8 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
             raise ValueError(
                 f'{folder} kept no final weights of its dense runs; run it again with Experiment(keep="all")'
             )
-        random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=episodes, seed=seed)
+        count = experiment.random_episodes
+        random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=count, seed=seed)
         rows = [
             row
             for start in track(range(0, len(levels), SLOTS), folder.name)
@@ -66,7 +67,7 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
         ]
     runs = {row.run for row in levels}
     rows += [row for row in read_layers(folder) if row.run in runs]
-    changed = {"episodes": episodes, "random_return": float(random.returns.mean())}
+    changed = {"episodes": episodes, "random_episodes": count, "random_return": float(random.returns.mean())}
     described |= {"command": command, "settings": {**described["settings"], **changed}}
     write_whole(out / "experiment.json", (json.dumps(described, indent=1) + "\n").encode())
     append_rows(out, rows)
@@ -90,7 +91,7 @@ def _played(
 def _restored(store: Store, experiment: Experiment, run: Run) -> BaseAlgorithm:
     trained = store.trained(run)
     assert trained is not None
-    model = fresh_agent(experiment.make_model, run.seed)
+    model = fresh_agent(experiment.make_model_of(run.search, trained), run.seed)
     trained.end.restore(model)
     return model
 
