@@ -33,7 +33,9 @@ def frozen(seed: int) -> PPO:
 
 def learning(seed: int) -> PPO:
     """Enough weights for chance to even out."""
-    return PPO("MlpPolicy", cartpole(), n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=small(), seed=seed)
+    return PPO(
+        "MlpPolicy", cartpole(), n_steps=32, batch_size=32, n_epochs=1, policy_kwargs={"net_arch": [32, 32]}, seed=seed
+    )
 
 
 def searched(plan: rt.Plan, make: Any, total: int = 320) -> dict[Name, tuple[Training, Trained]]:
