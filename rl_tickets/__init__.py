@@ -30,6 +30,7 @@ from rl_tickets.analysis.connectivity import noise_floor as noise_floor
 from rl_tickets.analysis.instability import Instability as Instability
 from rl_tickets.analysis.matching import UnitOrder as UnitOrder
 from rl_tickets.analysis.matching import match_units as match_units
+from rl_tickets.analysis.settling import Settling as Settling
 from rl_tickets.analysis.stability import Stability as Stability
 from rl_tickets.analysis.stability import stability as stability
 from rl_tickets.deploy.exporting import export as export
@@ -65,6 +66,7 @@ from rl_tickets.lab.share import Share as Share
 from rl_tickets.report.summary import Summary as Summary
 from rl_tickets.search.at_init import AtInit as AtInit
 from rl_tickets.search.controls import Control as Control
+from rl_tickets.search.drawn_early import DrawnEarly as DrawnEarly
 from rl_tickets.search.early_bird_imp import EarlyBirdIMP as EarlyBirdIMP
 from rl_tickets.search.finding import Level as Level
 from rl_tickets.search.finding import find_tickets as find_tickets
@@ -107,6 +109,7 @@ from rl_tickets.training.during import During as During
 from rl_tickets.training.during import Observer as Observer
 from rl_tickets.training.early_bird import EarlyBird as EarlyBird
 from rl_tickets.training.early_bird import EarlyBirdCallback as EarlyBirdCallback
+from rl_tickets.training.mask_distances import MaskDistances as MaskDistances
 from rl_tickets.training.requests import DivergenceWarning as DivergenceWarning
 from rl_tickets.training.requests import Name as Name
 from rl_tickets.training.requests import Trained as Trained

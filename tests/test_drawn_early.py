@@ -1,0 +1,185 @@
+"""When masks settle: known answers, distances by hand, and tickets that are drawn before dense training has ended."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from agents_matrix import BY_NAME, cartpole, differing, tensors, trained
+from stable_baselines3 import DQN, PPO
+from tiny import PPO_EXPERIMENT, make_dqn
+
+import rl_tickets as rt
+from rl_tickets.lab.store import Store
+from rl_tickets.report.rows import Run
+from rl_tickets.report.tables import read_levels, read_series
+from rl_tickets.training.requests import Training
+from rl_tickets.training.runs import Run as Level
+from rl_tickets.training.runs import Setting
+
+DENSITIES = (0.5, 0.2)
+
+
+def make(seed: int, learning_rate: float = 1e-2) -> PPO:
+    kwargs: dict[str, Any] = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [32, 32]}}
+    return PPO("MlpPolicy", cartpole(), learning_rate=learning_rate, seed=seed, device="cpu", **kwargs)
+
+
+def frozen(seed: int) -> PPO:
+    return make(seed, learning_rate=0.0)
+
+
+def watched(make_model: Any, distances: rt.MaskDistances, ticket: rt.Ticket | None = None, total: int = 256) -> Any:
+    """Rows as columns, after a training by plain SB3."""
+    run = Level(Setting(make_model, 0, total), Training(0, during=(distances,), ticket=ticket))
+    rt.Plain().start()([run])
+    rows = run.finish().observed["mask_distances"]
+    return dict(zip(distances.columns, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def test_a_frozen_agent_settles_at_once() -> None:
+    columns = watched(frozen, rt.MaskDistances(every=32, densities=DENSITIES))
+    for density in DENSITIES:
+        for network in ("whole", "actor", "critic"):
+            settling = rt.Settling.of(columns, density, network)
+            assert settling.steps == tuple(range(0, 257, 32)), "the last is the end of the run"
+            assert not settling.apart.any()
+            assert settling.stop(0.01, window=3) == 96
+            assert settling.stop(0.01, window=3, after=40) == 160
+            assert settling.false_stop(0.01, window=3) is False
+
+
+def test_random_scores_never_settle_and_differ_by_chance() -> None:
+    columns = watched(make, rt.MaskDistances(every=32, densities=DENSITIES, criterion=rt.random_scores))
+    for density in DENSITIES:
+        for network in ("whole", "actor", "critic"):
+            settling = rt.Settling.of(columns, density, network)
+            pairs = settling.apart[np.triu_indices(len(settling.steps), 1)]
+            assert pairs.mean() == pytest.approx(1, abs=0.03)
+            assert settling.stop(0.5, window=1) is None
+            assert settling.false_stop(0.5, window=1) is None
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_distances_are_those_of_what_pruning_would_give_within_what_is_held(held: bool) -> None:
+    model = make(0)
+    weights = {name: model.policy.state_dict()[name] for name in rt.Mask.dense(model)}
+    ticket = rt.Ticket(rt.prune(weights, 0.6).mask, dict(model.policy.state_dict()), {"tensors": {}, "copies": {}})
+    columns = watched(make, rt.MaskDistances(every=64, densities=(0.3,)), ticket if held else None)
+    run = Level(Setting(make, 0, 256), Training(0, ticket=ticket if held else None, keep_at=(64, 192)))
+    rt.Plain().start()([run])
+    kept, within = run.finish().kept, ticket.mask if held else rt.Mask.full(weights)
+    drawn = [rt.prune({n: kept[at].policy[n] for n in weights}, 0.3, within=within).mask for at in (192, 64)]
+    actor = [rt.Mask({n: mask[n] for n in mask if "policy" in n or "action" in n}) for mask in (*drawn, within)]
+    place = list(zip(columns["step"], columns["other_step"], strict=True)).index((192, 64))
+    assert columns["whole"][place] == drawn[0].kept_distance(drawn[1]) / drawn[0].chance_kept_distance(drawn[1], within)
+    assert columns["actor"][place] == actor[0].kept_distance(actor[1]) / actor[0].chance_kept_distance(*actor[1:])
+    assert 0 < columns["whole"][place] < 1
+
+
+def test_an_agent_without_an_actor_of_its_own_tells_of_the_whole_alone() -> None:
+    columns = watched(make_dqn, rt.MaskDistances(every=50, densities=(0.5,)), total=200)
+    assert all(map(math.isnan, columns["actor"]))
+    assert not any(map(math.isnan, columns["whole"]))
+    assert isinstance(make_dqn(0), DQN)
+
+
+def test_it_stops_where_early_bird_stops() -> None:
+    columns = watched(make, rt.MaskDistances(every=32, densities=(0.5,), criterion=rt.magnitude), total=640)
+    settling = rt.Settling.of(columns, 0.5)
+    found = set()
+    for threshold in (0.02, 0.05, 0.1, 0.2, 0.4):
+        for window, after in ((1, 0), (3, 0), (3, 100)):
+            settings = {"threshold": threshold, "window": window}
+            bird = rt.EarlyBird(every=32, density=0.5, criterion=rt.magnitude, after=after, **settings)
+            run = Level(Setting(make, 0, 640), Training(0, during=(bird,)))
+            rt.Plain().start()([run])
+            timesteps, stop = run.finish().timesteps, settling.stop(after=after, **settings)
+            assert timesteps == (640 if stop is None else stop + 1)
+            found.add(stop)
+    assert len(found) > 3
+    assert None in found
+
+
+def test_observing_changes_nothing_and_goes_on_after_a_kill() -> None:
+    case = replace(BY_NAME["ppo"], make=make, total=256)
+    distances = rt.MaskDistances(every=32, densities=DENSITIES)
+    model, result, saved = trained(case, Training(0, during=(distances,)), boundaries=(0, 96, 192))
+    plain, _, _ = trained(case, Training(0), boundaries=(0, 96, 192))
+    assert differing(tensors(model), tensors(plain)) == []
+    for progress in saved:
+        _, other, _ = trained(case, Training(0, during=(distances,)), resume=progress, boundaries=(0, 96, 192))
+        assert other.observed["mask_distances"] == result.observed["mask_distances"]
+
+
+def test_a_false_stop_is_one_whose_mask_still_moves_farther() -> None:
+    apart = np.array([[0, 0.1, 0.9, 0.9], [0.1, 0, 0.8, 0.8], [0.9, 0.8, 0, 0.05], [0.9, 0.8, 0.05, 0]])
+    settling = rt.Settling((0, 10, 20, 30), apart)
+    assert (settling.stop(0.1, window=1), settling.off(10), settling.false_stop(0.1, window=1)) == (10, 0.8, True)
+    assert (settling.stop(0.9, window=2), settling.false_stop(0.9, window=2)) == (20, False)
+    assert settling.stop(0.05, window=1) is None, "the final mask is not among those that early-bird sees"
+
+
+EXPERIMENT = replace(
+    PPO_EXPERIMENT,
+    searches={"drawn": rt.DrawnEarly(at=(32, 96), every=32), "imp": rt.IMP(densities=(1.0, 0.2))},
+    callback=None,
+    trainer=rt.Plain(),
+    keep="all",
+    segment=None,
+)
+
+
+def test_every_ticket_trains_as_the_final_one_and_only_its_mask_is_older(tmp_path: Path) -> None:
+    summary = rt.run(EXPERIMENT, jobs=1, out=tmp_path)
+    rows = {row.run: row for row in read_levels(summary.folder)}
+    store = Store(summary.folder)
+    variants = ("step32", "step96", "", "again")
+    for level, density in ((1, 0.5), (2, 0.2)):
+        tickets = {v: rt.Ticket.load(summary.folder / rows[Run("drawn", 0, level, v)].ticket) for v in variants}
+        for variant, spent in zip(variants, (32, 96, 160, 160), strict=True):
+            row = rows[Run("drawn", 0, level, variant)]
+            assert (row.spent, row.timesteps) == (spent, 160)
+            assert row.density == pytest.approx(density, abs=2e-3)
+        assert tickets["again"].mask == tickets[""].mask
+        first = tickets["step32"].weights
+        assert all(torch.equal(first[name], weight) for name, weight in tickets[""].weights.items()), "rewound alike"
+        ends = [store.trained(Run("drawn", 0, level, variant)) for variant in ("", "again")]
+        assert all(end is not None for end in ends)
+        assert any(not torch.equal(ends[0].end.policy[n], w) for n, w in ends[1].end.policy.items())  # type: ignore[union-attr]
+    (one,) = (row for run, row in rows.items() if run[:3] == ("imp", 0, 1))
+    final = rows[Run("drawn", 0, 2)]
+    assert one.mean_return == final.mean_return, "the final ticket is one-shot IMP's"
+    assert rt.Ticket.load(summary.folder / one.ticket).mask == rt.Ticket.load(summary.folder / final.ticket).mask
+    (series,) = (each for each in read_series(summary.folder, "mask_distances") if each.run.seed == 0)
+    assert rt.Settling.of(series.columns, 0.2).steps == (0, 32, 64, 96, 128, 160)
+
+
+def test_impossible_settings_are_refused() -> None:
+    for settings, message in (
+        ({}, r"must be ascending, from the rewind point 0 on, got \(\)"),
+        ({"at": (64, 32)}, "must be ascending"),
+        ({"at": (32,), "rewind": rt.Rewind(at=64)}, "from the rewind point 64 on"),
+        ({"at": (32,), "early_bird": rt.EarlyBird(every=5)}, "no early-bird may end"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rt.DrawnEarly(**settings)
+    with pytest.raises(ValueError, match="step 160 is beyond the budget of 160"):
+        replace(EXPERIMENT, searches={"drawn": rt.DrawnEarly(at=(32, 160))})
+    with pytest.raises(ValueError, match="step 150 is beyond the last rollout"):
+        rt.DrawnEarly(at=(150,)).check_agent(make(0), EXPERIMENT.setup(0))
+    for settings, message in (
+        ({"every": 0, "densities": (0.5,)}, "`every` must be at least 1"),
+        ({"every": 5, "densities": ()}, "there must be one"),
+        ({"every": 5, "densities": (1.0,)}, r"lie in \(0, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rt.MaskDistances(**settings)
+    with pytest.raises(ValueError, match=r"no masks were drawn at density 0\.3, only at 0\.5"):
+        rt.Settling.of({"density": [0.5], "step": [1], "other_step": [0], "whole": [0.1]}, 0.3)
+    assert rt.DrawnEarly(at=(640, 1_280)).scaled(0.1, 64).at == (64, 128)
