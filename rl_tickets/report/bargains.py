@@ -1,0 +1,112 @@
+"""Bargains: what cheap searches save of all their steps, against the return that their tickets lose."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rl_tickets.evaluation.contrasts import Contrast, contrast
+
+from . import looks
+from .looks import INK, MUTED
+from .summary import SearchSummary, Summary
+from .wording import between, plain
+
+HEADS = ("search", "threshold", "seeds", "steps in all", "every level to its end", "saved", "return less [95 %]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bargain:
+    """A cheap search against the full one.
+
+    Args:
+        family: what cheap searches of one kind have in common, such as the criterion.
+        search: label of the cheap search.
+        threshold: at which it takes a mask as settled.
+        taken: environment steps until its sparsest ticket is trained, mean over seeds.
+        whole: the same with every level trained to its end.
+        lost: return of its sparsest ticket less that of the full search's, normalised, paired by seed.
+    """
+
+    family: str
+    search: str
+    threshold: float
+    taken: float
+    whole: float
+    lost: Contrast
+
+    @classmethod
+    def of(cls, summary: Summary, family: str, search: str, full: str, threshold: float) -> Self:
+        """Of a finished experiment; `full` is the label of the full search.
+
+        Raises:
+            ValueError: a search that is not there, or scores that have no scale.
+        """
+        ours, theirs = (_search(summary, name).levels for name in (search, full))
+        last = max(ours, key=lambda level: level.level)
+        twin = next((level for level in theirs if level.level == last.level), None)
+        seeds = sorted({*last.normalised_scores} & {*(twin.normalised_scores if twin else ())})
+        if twin is None or not seeds or last.cost is None or twin.cost is None:
+            why = summary.problem or f"{full!r} has no level {last.level} of the same seeds"
+            raise ValueError(f"{summary.name}: {search!r} cannot be compared, since {why}")
+        scores = ([level.normalised_scores[seed] for seed in seeds] for level in (last, twin))
+        return cls(family, search, threshold, last.cost, twin.cost, contrast(*scores))
+
+    @property
+    def saved(self) -> float:
+        """Fraction of the full search's steps."""
+        return 1 - self.taken / self.whole
+
+    def cells(self) -> tuple[str, ...]:
+        """A row under `HEADS`."""
+        steps = (f"{self.taken:,.0f}", f"{self.whole:,.0f}", f"{100 * self.saved:.0f} %")
+        lost = between(self.lost.difference, self.lost.interval)
+        return self.search, plain(self.threshold), str(self.lost.seeds), *steps, lost
+
+
+def _search(summary: Summary, name: str) -> SearchSummary:
+    for each in summary.searches:
+        if each.name == name:
+            return each
+    names = ", ".join(each.name for each in summary.searches)
+    raise ValueError(f"{summary.name} has no search {name!r}; it has {names}")
+
+
+def bargain_table(bargains: Sequence[Bargain]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield f"| {' | '.join(HEADS)} |"
+    yield "|---|" + "---:|" * (len(HEADS) - 1)
+    yield from (f"| {' | '.join(each.cells())} |" for each in bargains)
+
+
+def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figure:
+    """A line for each family through its thresholds; dashed is the margin by which a ticket may return less."""
+    figure = looks.sheet(7.2, 4.4)
+    axes = figure.subplots()
+    looks.quiet(axes)
+    axes.axhline(0, color=INK, linewidth=1)
+    axes.axhline(-margin, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=f"margin, {plain(margin)}")
+    families = list(dict.fromkeys(each.family for each in bargains))
+    for family, look in looks.by_place(families).items():
+        own = sorted((each for each in bargains if each.family == family), key=lambda each: each.threshold)
+        across, up = [100 * each.saved for each in own], [each.lost.difference for each in own]
+        axes.plot(across, up, look.line, marker=look.marker, color=look.colour, markersize=6, label=family)
+        for each, x in zip(own, across, strict=True):
+            if np.isfinite(each.lost.interval.low):
+                span = [each.lost.interval.low, each.lost.interval.high]
+                axes.plot([x, x], span, color=look.colour, linewidth=1.2, alpha=0.5)
+            axes.annotate(
+                plain(each.threshold),
+                (x, each.lost.difference),
+                xytext=(6, 6),
+                textcoords="offset points",
+                fontsize=8.5,
+                color=look.colour,
+            )
+    axes.set_xlabel("steps of the whole search saved, %", color=INK)
+    axes.set_ylabel("return less the full search's", color=INK)
+    looks.legend(figure, axes)
+    looks.title(figure, title)
+    return figure

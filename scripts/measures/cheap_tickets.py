@@ -1,0 +1,164 @@
+"""Cheap tickets, measured on any experiment: when masks settle, and what is lost by not waiting for it.
+
+Masks are drawn all along dense training and tickets at every eighth of it (`rt.DrawnEarly`); whole searches end the
+runs of every level once the next mask has settled (`rt.EarlyBirdIMP`), beside the same search without.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import rl_tickets as rt
+from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.report.apart import apart_maps
+from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table
+from rl_tickets.report.drawn import Drawn, drawn_plot, drawn_table, stops_table
+from rl_tickets.report.looks import save
+from rl_tickets.report.tables import read_series
+from rl_tickets.search.drawn_early import AGAIN
+from rl_tickets.tickets.archive import write_whole
+from rl_tickets.tickets.identity import name_of
+from rl_tickets.training.mask_distances import MaskDistances
+
+CRITERIA = {"magnitude": rt.magnitude, "lamp": rt.lamp}
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
+DENSITIES = rt.geometric(keep=0.4, levels=4)
+"""Of whole searches, which all look for the ticket of the last."""
+DRAWN = (1.0, 0.4, 0.1)
+"""Of the tickets that are drawn from dense agents."""
+SMOKE = 32
+"""Rollouts of a training that is to show that everything works."""
+
+
+def cheap_tickets(
+    experiment: rt.Experiment, seeds: int, thresholds: Sequence[float] = THRESHOLDS, drawn: Sequence[float] = DRAWN
+) -> rt.Experiment:
+    """The same agent, environment and budget, whose eighths must be whole rollouts."""
+    eighth = experiment.total_timesteps // 8
+    every, at = eighth // 5, tuple(eighth * part for part in range(1, 8))
+    searches: dict[str, rt.Plan] = {
+        f"drawn_{name}": rt.DrawnEarly(criterion=criterion, at=at, every=every, densities=drawn)
+        for name, criterion in CRITERIA.items()
+    }
+    for name, criterion in CRITERIA.items():
+        searches[f"imp_{name}"] = rt.IMP(criterion=criterion)
+        for threshold in thresholds:
+            bird = rt.EarlyBird(every=every, threshold=threshold)
+            plan = rt.EarlyBirdIMP(criterion=criterion, early_bird=bird, at=DENSITIES[-1:])
+            searches[f"{name}_{100 * threshold:.0f}"] = plan
+    many = 2 * seeds
+    return replace(experiment, name="searches", densities=DENSITIES, seeds=seeds, dense_seeds=many, searches=searches)
+
+
+def study(experiment: rt.Experiment, folder: str, title: str, script: str, minutes: str) -> None:
+    """The command line of a script.
+
+    Args:
+        experiment: agent, environment and budget.
+        folder: of the results, below results/.
+        title: of the report.
+        script: that is run.
+        minutes: how long it takes, as was measured.
+    """
+
+    def main(
+        seeds: int = 10,
+        jobs: int = 2,
+        out: Path = Path("results") / folder,
+        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    ) -> None:
+        """Trains all searches, and writes tables and plots. Killed and started again, it goes on where it was.
+
+        Args:
+            seeds: training seeds.
+            jobs: worker processes.
+            out: folder of the results.
+            smoke: two seeds and few steps, to show that everything works; it proves nothing.
+        """
+        command = f"python scripts/{script} --seeds {seeds}{' --smoke' if smoke else ''}"
+        made = replace(cheap_tickets(experiment, seeds), command=command)
+        if smoke:
+            made, out = smaller(made), out.with_name(f"{out.name}_smoke")
+        summary = rt.run(made, jobs=jobs, out=out)
+        text = "\n\n".join(page(made, summary, out, title, command, minutes)) + "\n"
+        write_whole(out / "report.md", text.encode())
+        print(text)
+
+    tyro.cli(main)
+
+
+def smaller(made: rt.Experiment) -> rt.Experiment:
+    """Two seeds and thresholds, one density to draw at, and few steps."""
+    model = made.make_model(0)
+    small = cheap_tickets(made, seeds=2, thresholds=THRESHOLDS[1::3], drawn=DRAWN[:2])
+    return replace(small, episodes=5).scaled(SMOKE * rollout_steps(model), rollout=rollout_steps(model))
+
+
+def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, command: str, minutes: str) -> Iterator[str]:
+    """The parts of the report; the figures are written beside it."""
+    if summary.problem:
+        yield f"# {title}\n\nMade by `{command}`. Nothing can be compared, since {summary.problem}."
+        return
+    drawn = list(tickets(made, summary))
+    window = rt.EarlyBird(every=1).window
+    yield f"# {title}"
+    yield f"Made by `{command}`, {minutes}. All trainings are judged in [{summary.name}]({summary.name}/report.md)."
+    yield "## When does the mask settle?"
+    save(apart_maps(drawn, f"{title}: how far masks are apart"), out / "apart.png")
+    yield "![Distances of masks along dense training](apart.png)"
+    yield (
+        "Masks drawn along one dense training, each pruned from dense to the density at once; the distance of two over "
+        "the weights that they keep, as a fraction of what two random masks would give (1), mean over seeds."
+    )
+    yield "## Tickets drawn at every eighth of dense training"
+    save(drawn_plot(drawn, f"{title}: tickets drawn early"), out / "drawn.png")
+    yield "![Return of tickets drawn early less the final one's](drawn.png)"
+    yield "\n".join(drawn_table(drawn))
+    yield (
+        "Normalised return of the ticket drawn at a step less that of the final one, paired by seed: mean and 95 % "
+        "interval. Every ticket begins with the same weights and trains as long; only its mask is older. The "
+        "last column, shaded in the figure, is the final ticket trained again with other draws: noise."
+    )
+    yield "## Where early-bird would have stopped"
+    bargains = list(cheap(made, summary))
+    yield "\n".join(stops_table(drawn, sorted({each.threshold for each in bargains}), window, 0))
+    yield (
+        f"On the same dense runs, with a window of {window} masks. A threshold is a fraction of chance. *Steps saved* "
+        "are a fraction of the whole search's: the dense run and its ticket's own training, which nothing shortens; "
+        "seeds that do not stop count. A *false stop* is one whose mask moves farther than the threshold from where "
+        "it was until the end. Its ticket is the last that was drawn by the stop; it is *worse* where it returns "
+        f"less than the final one by more than {summary.margin:g}, and the last column says how often noise alone does."
+    )
+    yield "## Early-bird at every level"
+    figure = bargain_plot(bargains, f"{title}: steps saved and return lost", summary.margin)
+    save(figure, out / "bargains.png")
+    yield "![Steps of the whole search saved against return lost](bargains.png)"
+    yield "\n".join(bargain_table(bargains))
+    yield (
+        f"Searches down to density {made.densities[-1]:.3g} in {len(made.densities) - 1} prunings, which end the runs "
+        "of every level once the mask of the next has settled, beside the same search without (IMP); steps in all "
+        "are those of all these runs and the last ticket's own training to its end, mean over seeds. Return is "
+        "normalised, paired by seed. A search that reports the return of every density trains every ticket to its "
+        "end, and then there is nothing to save."
+    )
+
+
+def tickets(made: rt.Experiment, summary: rt.Summary) -> Iterator[Drawn]:
+    """What each plan that draws early found at each density."""
+    distances = read_series(summary.folder, MaskDistances.table)
+    for search, plan in made.searches.items():
+        if isinstance(plan, rt.DrawnEarly):
+            variants = {at: f"{search}:{name}" for at, name in zip(plan.at, plan.variants, strict=True)}
+            for level, density in list(enumerate(plan.aims(made.setup(0))))[1:]:
+                yield Drawn.of(summary, distances, search, level, density, variants, f"{search}:{AGAIN}")
+
+
+def cheap(made: rt.Experiment, summary: rt.Summary) -> Iterator[Bargain]:
+    """Every cheap search against the full one."""
+    for search, plan in made.searches.items():
+        if isinstance(plan, rt.EarlyBirdIMP):
+            family = name_of(plan.criterion)
+            yield Bargain.of(summary, family, search, f"imp_{family}", plan.early_bird.threshold)
