@@ -20,6 +20,7 @@ from rl_tickets.agents.saliency import SynFlow as SynFlow
 from rl_tickets.agents.saliency import grasp as grasp
 from rl_tickets.agents.saliency import snip as snip
 from rl_tickets.agents.saliency import synflow as synflow
+from rl_tickets.agents.schedules import Warmup as Warmup
 from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring

@@ -19,6 +19,42 @@ def demand_learning_rate(model: BaseAlgorithm) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Warmup:
+    """A learning rate for SB3 that rises linearly from 0 over the first part of training, then follows a schedule.
+
+    It is a part of the agent: a rewound level goes on where in it the rewind point lies, and a level that is rewound to
+    initialisation rises again. (`Experiment(warmup=...)` rises anew at the start of every level, wherever it begins.)
+
+    Args:
+        learning_rate: a number, or an SB3 schedule of the progress that remains, from 1 to 0.
+        over: the part of training over which it rises, in (0, 1].
+
+    Raises:
+        ValueError: `over` is no such part.
+
+    Example:
+        >>> schedule = Warmup(1e-3, over=0.1)  # PPO(..., learning_rate=schedule)
+        >>> schedule(1.0), schedule(0.95), schedule(0.5)
+        (0.0, 0.0005, 0.001)
+    """
+
+    learning_rate: float | Callable[[float], float]
+    over: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.over <= 1:
+            raise ValueError(
+                f"`over` is the part of training over which the learning rate rises, in (0, 1], got {self.over}"
+            )
+
+    def __call__(self, progress_remaining: float) -> float:
+        """The learning rate where so much of training remains."""
+        whole = self.learning_rate(progress_remaining) if callable(self.learning_rate) else self.learning_rate
+        # Rounded, so that what is left of 1 after a subtraction does not count.
+        return min(1.0, round((1 - progress_remaining) / self.over, 12)) * float(whole)
+
+
 @contextmanager
 def retimed(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Iterator[None]:
     """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from . import looks
@@ -46,10 +47,13 @@ def _mean(drawn: Drawn, network: str) -> NDArray[np.float64]:
 
 
 def _map(axes: Axes, values: NDArray[np.float64], steps: Sequence[int]) -> AxesImage:
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=COLOURS, vmin=0, vmax=1, origin="lower")
-    places = looks.few(range(len(steps)), 4)
-    axes.set_xticks(places, [looks.short(steps[place]) for place in places], fontsize=8)
-    axes.set_yticks(places, [looks.short(steps[place]) for place in places], fontsize=8)
+    end = steps[-1]
+    shown = np.ma.masked_invalid(values)
+    image = axes.imshow(shown, cmap=COLOURS, vmin=0, vmax=1, origin="lower", extent=(0, end, 0, end))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: looks.short(value)))
+    axes.tick_params(labelsize=8)
     axes.tick_params(length=2)
     axes.spines[:].set_visible(False)
     return image

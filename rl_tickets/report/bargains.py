@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from rl_tickets.evaluation.contrasts import Contrast, contrast
 
 from . import looks
-from .looks import INK, MUTED
+from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
 from .summary import SearchSummary, Summary
 from .wording import between, plain
 
 HEADS = ("search", "threshold", "seeds", "steps in all", "every level to its end", "saved", "return less [95 %]")
+
+LOOKS = (Look(BLUE, "o"), Look(ORANGE, "s"), Look(GREEN, "^"), Look(WINE, "D"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figu
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(-margin, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=f"margin, {plain(margin)}")
     families = list(dict.fromkeys(each.family for each in bargains))
-    for family, look in looks.by_place(families).items():
+    for family, look in zip(families, LOOKS, strict=False):
         own = sorted((each for each in bargains if each.family == family), key=lambda each: each.threshold)
         across, up = [100 * each.saved for each in own], [each.lost.difference for each in own]
         axes.plot(across, up, look.line, marker=look.marker, color=look.colour, markersize=6, label=family)

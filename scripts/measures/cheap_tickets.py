@@ -40,7 +40,7 @@ def cheap_tickets(
     eighth = experiment.total_timesteps // 8
     every, at = eighth // 5, tuple(eighth * part for part in range(1, 8))
     searches: dict[str, rt.Plan] = {
-        f"drawn_{name}": rt.DrawnEarly(criterion=criterion, at=at, every=every, densities=drawn)
+        name: rt.DrawnEarly(criterion=criterion, at=at, every=every, densities=drawn)
         for name, criterion in CRITERIA.items()
     }
     for name, criterion in CRITERIA.items():
