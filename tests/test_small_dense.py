@@ -90,15 +90,14 @@ def test_its_final_policy_plays_again_in_an_agent_of_its_size(out: Path, tmp_pat
     assert (tmp_path / "again" / "returns.csv").read_bytes() == (out / "returns.csv").read_bytes()
 
 
-def test_the_contrast_is_with_the_ticket_it_stands_beside(out: Path) -> None:
-    summary = Summary.read(out)
-    beside = {each.other: each for each in summary.contrasts if each.search == "imp"}
-    (imp,) = (search for search in summary.searches if search.name == "imp")
-    aims = [level.density for level in imp.levels if level.level]
-    assert [at.density for at in beside["small"].at] == pytest.approx(aims)
-    assert [at.density for at in beside["small_at"].at] == pytest.approx(aims[-1:])
-    report = (out / "report.md").read_text()
-    assert "`small` trained dense agents of width" in report
+def test_the_report_tells_its_sizes(out: Path) -> None:
+    told = Summary.read(out).sizes
+    assert [sentence.split(" of ")[0] for sentence in told] == [
+        f"`{n}` trained dense agents" for n in ("small", "small_at")
+    ]
+    (size,) = {row.columns["weights"][0] for row in read_series(out, "sizes") if row.run.search == "small_at"}
+    assert f"width 3 ({size:.0f} weights, 35 in the ticket)" in told[1]
+    assert all(sentence in (out / "report.md").read_text() for sentence in told)
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(out: Path, tmp_path: Path) -> None:
