@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +20,11 @@ from .summary import Summary
 from .wording import between, p_value
 
 COLOURS = "RdBu"
-HEADS = ("from", "to", "densities", "seeds", "difference [95 %]", "p, Holm")
+LEAST = 3.2
+"""Inches that a figure is high at least, for its scale."""
+SHORT = 6
+"""Letters of a label that fits below its column."""
+HEADS = ("densities", "seeds", "difference [95 %]", "p, Holm")
 
 Place = tuple[str, str]
 """Where tickets come from, and where they are trained."""
@@ -59,7 +63,7 @@ class Matrix:
             ValueError: a target without such a search, without seeds in common, or in which dense is no better than a
                 random policy, so that there is no scale.
         """
-        found = {place: _scores(targets[place[1]], *names) for place, names in pairs.items()}
+        found = {place: scores_of(targets[place[1]], *names) for place, names in pairs.items()}
         cells = {place: contrast(ours, theirs) for place, (ours, theirs) in found.items()}
         adjusted = holm([cell.p for cell in cells.values()])
         return cls(
@@ -72,8 +76,12 @@ class Matrix:
         )
 
 
-def _scores(summary: Summary, search: str, other: str) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised scores of both, each of shape (seeds, densities); dense is the same at all densities."""
+def scores_of(summary: Summary, search: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised scores of both, each of shape (seeds, densities); dense is the same at all densities.
+
+    Raises:
+        ValueError: a search that is not there, other levels, no seed in common, or no scale.
+    """
     ours = _levels(summary, search)
     theirs = [summary.dense] * len(ours) if other == summary.dense.search else _levels(summary, other)
     if [level.level for level in ours] != [level.level for level in theirs] and other != summary.dense.search:
@@ -94,25 +102,29 @@ def _levels(summary: Summary, search: str) -> Sequence[LevelSummary]:
     raise ValueError(f"{summary.name} has no search {search!r}; it has {names}")
 
 
-def heat_maps(matrices: Sequence[Matrix], title: str) -> Figure:
+def heat_maps(
+    matrices: Sequence[Matrix], title: str, *, up: str = "tickets from", across: str = "trained in"
+) -> Figure:
     """A map for each matrix, on one scale: blue where tickets return more, red where less, bold where it is shown."""
     rows = max(len(matrix.sources) for matrix in matrices)
     columns = max(len(matrix.targets) for matrix in matrices)
-    figure = looks.sheet(len(matrices) * (1.05 * columns + 1.0) + 1.2, 0.62 * rows + 1.7)
+    figure = looks.sheet(len(matrices) * (1.05 * columns + 1.0) + 1.2, max(0.62 * rows + 1.7, LEAST))
     grid = list(figure.subplots(1, len(matrices), squeeze=False).flat)
     most = max((abs(cell.difference) for matrix in matrices for cell in matrix.cells.values()), default=0.0) or 1.0
     norm = TwoSlopeNorm(0.0, -most, most)
+    long = any(len(target) > SHORT for matrix in matrices for target in matrix.targets)
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if long else {}
     for axes, matrix in zip(grid, matrices, strict=True):
         image = axes.imshow(_values(matrix), cmap=COLOURS, norm=norm, aspect="auto")
         axes.set_title(matrix.title, fontsize=10, color=INK, loc="left", fontweight="bold")
-        axes.set_xticks(range(len(matrix.targets)), matrix.targets, rotation=30, ha="right", fontsize=9)
+        axes.set_xticks(range(len(matrix.targets)), matrix.targets, **slanted, fontsize=9)
         axes.set_yticks(range(len(matrix.sources)), matrix.sources, fontsize=9)
-        axes.set_xlabel("trained in", color=INK)
+        axes.set_xlabel(across, color=INK)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         _write(axes, matrix, norm, image.get_cmap())
-    grid[0].set_ylabel("tickets from", color=INK)
-    figure.colorbar(image, ax=grid, label="difference in normalised return", shrink=0.85)
+    grid[0].set_ylabel(up, color=INK)
+    figure.colorbar(image, ax=grid, label="difference in\nnormalised return", shrink=0.85)
     looks.title(figure, title)
     return figure
 
@@ -142,9 +154,9 @@ def _write(axes: Axes, matrix: Matrix, norm: TwoSlopeNorm, colours: Colormap) ->
         )
 
 
-def matrix_table(matrix: Matrix) -> Iterator[str]:
+def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Iterator[str]:
     """The same numbers with their intervals, as lines of Markdown."""
-    yield f"| {' | '.join(HEADS)} |"
+    yield f"| {' | '.join((up, across, *HEADS))} |"
     yield "|---|---|---:|---:|---:|---:|"
     for (source, target), cell in matrix.cells.items():
         p = p_value(matrix.p[source, target]).removeprefix("p ").removeprefix("= ") if cell.enough else TOO_FEW
