@@ -11,5 +11,4 @@ if __name__ == "__main__":
         "cheap_tickets_cartpole",
         "Cheap tickets on CartPole",
         "cheap_tickets_cartpole.py",
-        "about MEASURED on two cores",
     )

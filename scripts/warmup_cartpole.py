@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from cartpole import make_env
+from measures.minutes import took
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
@@ -119,8 +120,9 @@ def smaller(made: rt.Experiment) -> rt.Experiment:
 def page(found: Mapping[str, Mapping[str, rt.Summary]], out: Path, command: str) -> Iterator[str]:
     """The parts of the report; the figures are written beside it."""
     yield "# Warm-up, learning rate and rewinding on CartPole, 2x512"
-    yield f"Made by `{command}`."
-    if problems := sorted({each.problem for agents in found.values() for each in agents.values() if each.problem}):
+    every = [summary for agents in found.values() for summary in agents.values()]
+    yield f"Made by `{command}`. {took(every)}"
+    if problems := sorted({each.problem for each in every if each.problem}):
         yield f"Nothing can be compared: {', '.join(problems)}."
         return
     for name, other in (("dense", "dense"), ("re-initialised", "reinit")):

@@ -12,10 +12,14 @@ import pytest
 import torch
 from agents_matrix import BY_NAME, cartpole, differing, tensors, trained
 from stable_baselines3 import DQN, PPO
+from test_report import NOISE, SEEDS, level, runs, save
 from tiny import PPO_EXPERIMENT, make_dqn
 
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
+from rl_tickets.report.apart import apart_maps
+from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table
+from rl_tickets.report.drawn import NETWORKS, Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
 from rl_tickets.training.requests import Training
@@ -140,16 +144,16 @@ def test_every_ticket_trains_as_the_final_one_and_only_its_mask_is_older(tmp_pat
     rows = {row.run: row for row in read_levels(summary.folder)}
     store = Store(summary.folder)
     variants = ("step32", "step96", "", "again")
-    for level, density in ((1, 0.5), (2, 0.2)):
-        tickets = {v: rt.Ticket.load(summary.folder / rows[Run("drawn", 0, level, v)].ticket) for v in variants}
+    for place, density in ((1, 0.5), (2, 0.2)):
+        tickets = {v: rt.Ticket.load(summary.folder / rows[Run("drawn", 0, place, v)].ticket) for v in variants}
         for variant, spent in zip(variants, (32, 96, 160, 160), strict=True):
-            row = rows[Run("drawn", 0, level, variant)]
+            row = rows[Run("drawn", 0, place, variant)]
             assert (row.spent, row.timesteps) == (spent, 160)
             assert row.density == pytest.approx(density, abs=2e-3)
         assert tickets["again"].mask == tickets[""].mask
         first = tickets["step32"].weights
         assert all(torch.equal(first[name], weight) for name, weight in tickets[""].weights.items()), "rewound alike"
-        ends = [store.trained(Run("drawn", 0, level, variant)) for variant in ("", "again")]
+        ends = [store.trained(Run("drawn", 0, place, variant)) for variant in ("", "again")]
         assert all(end is not None for end in ends)
         assert any(not torch.equal(ends[0].end.policy[n], w) for n, w in ends[1].end.policy.items())  # type: ignore[union-attr]
     (one,) = (row for run, row in rows.items() if run[:3] == ("imp", 0, 1))
@@ -183,3 +187,58 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no masks were drawn at density 0\.3, only at 0\.5"):
         rt.Settling.of({"density": [0.5], "step": [1], "other_step": [0], "whole": [0.1]}, 0.3)
     assert rt.DrawnEarly(at=(640, 1_280)).scaled(0.1, 64).at == (64, 128)
+
+
+def drawn(final: dict[int, float], apart: np.ndarray) -> Drawn:
+    settling = {network: dict.fromkeys(final, rt.Settling((0, 10, 20, 30, 40), apart)) for network in NETWORKS}
+    early = {
+        10: {seed: score - 0.5 for seed, score in final.items()},
+        20: {seed: s - 0.01 for seed, s in final.items()},
+    }
+    again = {seed: score + (-0.2 if seed == 0 else 0.1) for seed, score in final.items()}
+    return Drawn("imp", 0.4, settling, early, final, again, trained=40, margin=0.05)
+
+
+SETTLED = 1 - np.eye(5)
+"""Far apart, but for two neighbours early in training, and the last two."""
+SETTLED[1, 2] = SETTLED[2, 1] = 0.15
+SETTLED[3, 4] = SETTLED[4, 3] = 0.05
+
+
+def test_a_stop_is_charged_with_the_last_ticket_drawn_by_then_and_all_its_steps() -> None:
+    found = drawn(dict.fromkeys(range(5), 1.0), SETTLED)
+    none, soon = found.stopped(0.1, 1, 0), found.stopped(0.2, 1, 0)
+    assert (none.count, none.saved, none.step, set(none.scores.values())) == (0, 0, 40, {1.0})
+    assert (soon.count, soon.step, soon.false) == (5, 20, 5)
+    assert soon.saved == pytest.approx(20 / 80), "of the dense run and of its ticket's own training"
+    assert set(soon.scores.values()) == {0.99}
+    assert soon.worse(soon.scores) == 0
+    assert soon.worse(found.again) == 1
+    assert soon.cells()[3:7] == ("5 of 5", "20", "25 %", "5 of 5 [57 %, 100 %]")
+    assert none.cells()[6] == "–"
+    assert found.less_final(found.early[10]).difference == pytest.approx(-0.5)
+    assert found.less_final(found.again).difference == pytest.approx(0.04)
+    table = list(stops_table([found], (0.1, 0.2), 1, 0))
+    assert len(table) == 4
+    assert "| 0.2 | 5 of 5 | 20 | 25 % |" in table[3]
+    assert "-0.500 [-0.500, -0.500] | -0.010 [-0.010, -0.010]" in list(drawn_table([found]))[2]
+    lines = [line for line in drawn_plot([found], "").axes[0].get_lines() if line.get_marker() == "o"]
+    assert list(lines[0].get_ydata()) == pytest.approx([-0.5, -0.01])  # type: ignore[call-overload]
+    maps = apart_maps([found], "")
+    assert np.array_equal(maps.axes[0].images[0].get_array(), SETTLED)  # type: ignore[arg-type]
+    assert [axes.get_title(loc="left") for axes in maps.axes[:3]] == list(NETWORKS)
+
+
+def test_a_bargain_is_of_the_sparsest_ticket_and_all_that_led_to_it(tmp_path: Path) -> None:
+    levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 90.0])]
+    cheap = [level("cheap", seed, 2, 80.0 + NOISE[seed % len(NOISE)]) for seed in range(SEEDS)]
+    levels = [replace(row, spent=1_000 * row.run.level) for row in levels] + [replace(row, spent=500) for row in cheap]
+    summary = rt.Summary.read(save(tmp_path, levels))
+    bargain = Bargain.of(summary, "lamp", "cheap", "imp", 0.1)
+    assert (bargain.taken, bargain.whole, bargain.saved) == (1_500, 3_000, 0.5)
+    assert bargain.lost.difference == pytest.approx(-0.1, abs=0.001)
+    assert list(bargain_table([bargain]))[2].startswith("| cheap | 0.1 | 48 | 1,500 | 3,000 | 50 % | -0.1")
+    points = [line for line in bargain_plot([bargain], "", 0.05).axes[0].get_lines() if line.get_label() == "lamp"]
+    assert list(points[0].get_xdata()) == [50.0]  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="Toy has no search 'gone'; it has cheap, imp"):
+        Bargain.of(summary, "lamp", "gone", "imp", 0.1)

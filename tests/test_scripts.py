@@ -29,11 +29,14 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 TOOLS = (
     "report",
     "benchmark",
+    "cheap_tickets_cartpole",
+    "cheap_tickets_lunarlander",
     "cohort_vs_plain",
     "compression",
     "instability_cartpole",
     "transfer_cartpole",
     "verdicts",
+    "warmup_cartpole",
 )
 """Scripts that are not a single experiment."""
 TOO_LONG = 2_000

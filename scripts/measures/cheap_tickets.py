@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 import rl_tickets as rt
+from measures.minutes import took
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.report.apart import apart_maps
 from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table
@@ -53,7 +54,7 @@ def cheap_tickets(
     return replace(experiment, name="searches", densities=DENSITIES, seeds=seeds, dense_seeds=many, searches=searches)
 
 
-def study(experiment: rt.Experiment, folder: str, title: str, script: str, minutes: str) -> None:
+def study(experiment: rt.Experiment, folder: str, title: str, script: str) -> None:
     """The command line of a script.
 
     Args:
@@ -61,7 +62,6 @@ def study(experiment: rt.Experiment, folder: str, title: str, script: str, minut
         folder: of the results, below results/.
         title: of the report.
         script: that is run.
-        minutes: how long it takes, as was measured.
     """
 
     def main(
@@ -83,7 +83,7 @@ def study(experiment: rt.Experiment, folder: str, title: str, script: str, minut
         if smoke:
             made, out = smaller(made), out.with_name(f"{out.name}_smoke")
         summary = rt.run(made, jobs=jobs, out=out)
-        text = "\n\n".join(page(made, summary, out, title, command, minutes)) + "\n"
+        text = "\n\n".join(page(made, summary, out, title, command)) + "\n"
         write_whole(out / "report.md", text.encode())
         print(text)
 
@@ -97,7 +97,7 @@ def smaller(made: rt.Experiment) -> rt.Experiment:
     return replace(small, episodes=5).scaled(SMOKE * rollout_steps(model), rollout=rollout_steps(model))
 
 
-def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, command: str, minutes: str) -> Iterator[str]:
+def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, command: str) -> Iterator[str]:
     """The parts of the report; the figures are written beside it."""
     if summary.problem:
         yield f"# {title}\n\nMade by `{command}`. Nothing can be compared, since {summary.problem}."
@@ -105,7 +105,7 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     drawn = list(tickets(made, summary))
     window = rt.EarlyBird(every=1).window
     yield f"# {title}"
-    yield f"Made by `{command}`, {minutes}. All trainings are judged in [{summary.name}]({summary.name}/report.md)."
+    yield f"Made by `{command}`. {took([summary])} [All trainings and verdicts]({summary.name}/report.md)."
     yield "## When does the mask settle?"
     save(apart_maps(drawn, f"{title}: how far masks are apart"), out / "apart.png")
     yield "![Distances of masks along dense training](apart.png)"
