@@ -55,7 +55,8 @@ class ControlPlan(Plan):
 
     def _stands(self, name: Name, setup: Setup) -> bool:
         """The same of a training; one that only serves the search has no control."""
-        return name.variant not in setup.plans[self.of].aside and self.stands_at(name.level, setup)
+        source = setup.plans.get(self.of)
+        return (source is None or name.variant not in source.aside) and self.stands_at(name.level, setup)
 
     def check(self, setup: Setup) -> None:
         """See `Plan`."""

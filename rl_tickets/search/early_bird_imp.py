@@ -33,6 +33,7 @@ class EarlyBirdIMP(IMP):
         TypeError: there is no early-bird.
 
     Example:
+        >>> from rl_tickets import EarlyBird
         >>> plan = EarlyBirdIMP(early_bird=EarlyBird(every=2_048), at=(0.1,))
         >>> plan.needs
         ()
