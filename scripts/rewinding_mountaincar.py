@@ -1,0 +1,31 @@
+"""The measurement behind rewinding, off-policy, on MountainCar-v0: DQN, going back to another step or with fewer parts.
+
+The schedule that goes on, or begins again, is that of its exploration.
+"""
+
+from dataclasses import replace
+
+from mountaincar import experiment as mountaincar
+
+import rl_tickets as rt
+
+LATE = 12_000
+experiment = replace(
+    mountaincar,
+    name="rewinding_mountaincar",
+    densities=(1.0, 0.5, 0.25, 0.125, 0.0625),
+    searches={
+        "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
+        "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),
+        "early": rt.IMP(rewind=rt.Rewind(at=3_008)),
+        "without_moments": rt.IMP(rewind=rt.Rewind(at=LATE, optimizer=False)),
+        "without_buffer": rt.IMP(rewind=rt.Rewind(at=LATE, replay_buffer=False)),
+        "without_schedule": rt.IMP(rewind=rt.Rewind(at=LATE, schedule=False)),
+        "without_weights": rt.IMP(rewind=rt.Rewind(at=LATE, weights=False)),
+        "learning_rate": rt.IMP(rewind=rt.Rewind.learning_rate(at=LATE)),
+        "fine_tuning": rt.IMP(rewind=rt.FineTuning(at=LATE)),
+    },
+)
+
+if __name__ == "__main__":
+    rt.main(experiment)
