@@ -1,7 +1,9 @@
 """Early-bird at every level: what looks for a mask ends once it has settled, and tickets train as IMP's do."""
 
 import itertools
+import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from agents_matrix import BY_NAME, cartpole, small
 from stable_baselines3 import PPO
-from tiny import PPO_EXPERIMENT, make_ppo
+from tiny import PPO_EXPERIMENT, Count, assert_same, counted, forked, make_ppo, trained_steps
 
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
@@ -146,6 +148,24 @@ def test_an_experiment_judges_tickets_and_tells_what_looking_for_them_took(tmp_p
     assert "| cheap:search" not in text, "what looks for masks is no ticket"
     assert rows[Run("cheap", 0, 2)].spent == looked[0] + looked[1]
     assert Store(summary.folder).trained(Run("cheap", 0, 1, "search")) is not None
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    experiment = replace(EXPERIMENT, callback=Count, seeds=1, dense_seeds=1)
+    reference, out = tmp_path / "reference", tmp_path / "killed"
+    assert forked(partial(rt.run, experiment, jobs=1, out=reference)) == 0
+    whole, killed = trained_steps(reference / "tiny"), 0
+    with counted(tmp_path / "steps"):
+        for share in (0.3, 0.6, 0.85):
+            reached = partial(_beyond, tmp_path / "steps", share * whole)
+            killed += forked(partial(rt.run, experiment, jobs=1, out=out), kill_when=reached) == -signal.SIGKILL
+        assert killed >= 2
+        assert forked(partial(rt.run, experiment, jobs=1, out=out)) == 0
+    assert_same(out / "tiny", reference / "tiny")
+
+
+def _beyond(path: Path, steps: float) -> bool:
+    return path.stat().st_size > steps
 
 
 def test_impossible_settings_are_refused() -> None:
