@@ -1,5 +1,7 @@
 """Find, test and keep lottery tickets in Stable-Baselines3 agents."""
 
+from rl_tickets.agents.activation import Activation as Activation
+from rl_tickets.agents.activation import activation as activation
 from rl_tickets.agents.computed import DenseLayerWarning as DenseLayerWarning
 from rl_tickets.agents.correspondence import correspondence as correspondence
 from rl_tickets.agents.holding import Hold as Hold
@@ -98,6 +100,10 @@ from rl_tickets.tickets.selecting import LayerCollapseWarning as LayerCollapseWa
 from rl_tickets.tickets.selecting import prune as prune
 from rl_tickets.tickets.selecting import select as select
 from rl_tickets.tickets.ticket import Ticket as Ticket
+from rl_tickets.tickets.unit_criteria import UnitCriterion as UnitCriterion
+from rl_tickets.tickets.unit_criteria import incoming_magnitude as incoming_magnitude
+from rl_tickets.tickets.unit_criteria import outgoing_magnitude as outgoing_magnitude
+from rl_tickets.tickets.unit_criteria import path_magnitude as path_magnitude
 from rl_tickets.tickets.units import Unit as Unit
 from rl_tickets.tickets.units import Units as Units
 from rl_tickets.training.cohorts.family import PlainTrainingWarning as PlainTrainingWarning
