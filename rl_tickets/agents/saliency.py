@@ -123,8 +123,8 @@ class _OfLoss(AgentCriterion):
     """What looks at the gradient of the algorithm's own loss.
 
     Args:
-        timesteps: environment steps of the untrained policy's that its loss is taken over; on-policy algorithms finish
-            their rollout.
+        timesteps: environment steps of the agent's that its loss is taken over; on-policy algorithms finish their
+            rollout. They are collected as at the start of a training, with all the exploration that there is then.
         rounds: of pruning, at densities that fall exponentially.
     """
 

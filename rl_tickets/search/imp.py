@@ -103,7 +103,7 @@ class IMP(Plan):
             spent += look.timesteps
             pruned = self._prune(level, density, look, point, trained)
             start = self.rewind.start(point, trained.end)
-            ticket = self._ticket(level, pruned, start, trained, setup)
+            ticket = self._ticket(level, pruned, look, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
             trained = yield Training(
                 level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
@@ -151,7 +151,9 @@ class IMP(Plan):
             level=level,
         )
 
-    def _ticket(self, level: int, pruned: Pruned, start: TrainingState, trained: Trained, setup: Setup) -> Ticket:
+    def _ticket(
+        self, level: int, pruned: Pruned, look: Look, start: TrainingState, trained: Trained, setup: Setup
+    ) -> Ticket:
         origin: dict[str, Any] = {
             "level": level,
             "total_timesteps": setup.total_timesteps,
@@ -159,6 +161,8 @@ class IMP(Plan):
             "scope": name_of(self.scope),
             "collapsed": list(pruned.collapsed),
         }
+        if look.timesteps:
+            origin["data"] = {"timesteps": look.timesteps, "policy": "trained", "seed": setup.seed}
         return make_ticket(pruned.mask, start, trained, self.rewind, origin)
 
     def _densities(self, setup: Setup) -> tuple[float, ...]:
