@@ -43,11 +43,14 @@ class Comparison:
 # p = 0.03, so 240 fresh ones, their number fixed before they ran, decide, by one two-sided test at 5 %.
 COMPARISONS = (
     Comparison(
-        "CartPole-v1", replace(cartpole, name="cartpole", searches={}, seeds=360), (range(120), range(120, 360)), 2_560
+        "CartPole-v1",
+        replace(cartpole.scaled(50_000), name="cartpole", searches={}, seeds=360, dense_seeds=360),
+        (range(120), range(120, 360)),
+        2_560,
     ),
     Comparison(
         "LunarLander-v3",
-        replace(lunarlander.scaled(98_304), name="lunarlander", searches={}, seeds=60),
+        replace(lunarlander.scaled(98_304), name="lunarlander", searches={}, seeds=60, dense_seeds=60),
         (range(60),),
         8_192,
     ),

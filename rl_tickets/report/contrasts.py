@@ -76,21 +76,28 @@ def _family(
 
 def _beside(search: str, other: str, levels: Mapping[str, Sequence[LevelSummary]], control: bool) -> Beside | None:
     """Both over all densities, not yet adjusted."""
-    pairs = [pair for pair in _paired(levels[search], levels[other]) if _seeds(*pair)]
+    paired = _with_tickets if control else _at_same_density
+    pairs = [pair for pair in paired(levels[search], levels[other]) if _seeds(*pair)]
     seeds = sorted(set.intersection(*(_seeds(*pair) for pair in pairs))) if pairs else []
     if not seeds:
         return None
     single = [_contrast([pair], sorted(_seeds(*pair))) for pair in pairs]
     adjusted = holm([each.p for each in single])
     at = [
-        AtDensity(statistics.mean((one.density, two.density)), each, float(p))
+        AtDensity(one.density if control else statistics.mean((one.density, two.density)), each, float(p))
         for (one, two), each, p in zip(pairs, single, adjusted, strict=True)
     ]
     mean = _contrast(pairs, seeds)
     return Beside(search, other, control, mean, mean.p, tuple(at))
 
 
-def _paired(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
+def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummary]) -> list[Pair]:
+    """Each control with the ticket that it is a control of, at the level of the same number."""
+    tickets = {level.level: level for level in levels}
+    return [(tickets[control.level], control) for control in controls if control.level in tickets]
+
+
+def _at_same_density(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
     """Levels at the same density: of several, where pruning stalled, the one with the same number.
 
     An agent of another size counts its density otherwise; where none agrees, levels are paired by their numbers.
