@@ -35,6 +35,14 @@ experiment = rt.Experiment(
         "random_mask": rt.Control(rt.random_mask),
     },
     segment=20_000,
+    input_names=(
+        "Cosine of theta1",
+        "Sine of theta1",
+        "Cosine of theta2",
+        "Sine of theta2",
+        "Angular velocity of theta1",
+        "Angular velocity of theta2",
+    ),
 )
 
 if __name__ == "__main__":

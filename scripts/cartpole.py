@@ -47,6 +47,7 @@ experiment = rt.Experiment(
         "permuted_mask": rt.Control(rt.permuted_mask),
         "connected_permuted_mask": rt.Control(rt.connected_permuted_mask),
     },
+    input_names=("Cart Position", "Cart Velocity", "Pole Angle", "Pole Angular Velocity"),
 )
 
 if __name__ == "__main__":
