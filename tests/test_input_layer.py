@@ -225,6 +225,11 @@ def test_a_row_for_each_search_and_a_column_for_each_network(found: tuple[Readin
     assert drawn_dimensions(figure) == list(NAMES)
 
 
+def test_what_reads_all_alike_is_not_drawn() -> None:
+    rows = [row(0, 0, search="dense", actor=[8, 8]), row(0, 1, actor=[3, 3])]
+    assert input_layer(readings(rows, [level(0, 1, 0.5)], ["imp"], {})) is None
+
+
 def test_of_many_dimensions_those_are_drawn_that_are_read_most() -> None:
     counts = np.zeros(100, dtype=int)
     counts[::4] = np.arange(1, 26)

@@ -25,11 +25,13 @@ def input_layer(found: Sequence[Reading]) -> Figure | None:
     """A row of panels for each search, a column for each network: the share of the weights that read each dimension.
 
     Dots are means over seeds with Student's 95 % intervals, from dense to sparse in colour; a grey mark is the share in
-    the dense network. None where nothing is known.
+    the dense network. Searches that read all alike, as those of whole neurons do, have nothing to show; None where no
+    other is known.
     """
-    if not (shown := [reading for reading in found if len(reading.shares)]):
+    telling = {reading.search: None for reading in found if not np.allclose(reading.shares, reading.even)}
+    if not (shown := [reading for reading in found if reading.search in telling and len(reading.shares)]):
         return None
-    searches = list(dict.fromkeys(reading.search for reading in shown))
+    searches = list(telling)
     networks = list(dict.fromkeys(reading.network for reading in shown))
     places = _places(shown)
     tall = 0.36 * len(places) + 0.55
@@ -84,11 +86,11 @@ def _panel(
     axes.grid(False, axis="y")
     for line in range(1, len(places)):
         axes.axhline(line - 0.5, color=GRID, linewidth=0.8, zorder=0)
-    drawn = [reading for reading in own if (reading.search, reading.level) in colours]
-    offsets = np.linspace(-0.28, 0.28, len(drawn)) if len(drawn) > 1 else np.zeros(1)
+    levels = [level for search, level in colours if search in {reading.search for reading in own}]
+    offsets = dict(zip(levels, np.linspace(-0.28, 0.28, len(levels)) if len(levels) > 1 else [0.0], strict=False))
     lines = np.arange(len(places))
-    for reading, offset in zip(drawn, offsets, strict=False):
-        _, colour = colours[reading.search, reading.level]
+    for reading in (reading for reading in own if reading.level in offsets):
+        offset, (_, colour) = offsets[reading.level], colours[reading.search, reading.level]
         mean, half = reading.mean[places], np.nan_to_num(reading.half[places])
         ends = [mean - np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0) - mean]
         axes.errorbar(mean, lines + offset, xerr=ends, fmt="o", color=colour, markersize=4, linewidth=1.3)
