@@ -14,7 +14,7 @@ def make_env() -> gym.Env:
     return gym.make("CartPole-v1")
 
 
-def make_model(seed: int) -> PPO:
+def make_model(seed: int, width: int = 64) -> PPO:
     return PPO(
         "MlpPolicy",
         make_vec_env(make_env, n_envs=8, seed=seed),
@@ -26,6 +26,7 @@ def make_model(seed: int) -> PPO:
         ent_coef=0.0,
         learning_rate=lambda progress: 1e-3 * progress,
         clip_range=lambda progress: 0.2 * progress,
+        policy_kwargs={"net_arch": [width, width]},
         seed=seed,
         device="cpu",
     )
@@ -46,6 +47,7 @@ experiment = rt.Experiment(
         "permuted_weights": rt.Control(rt.permuted_weights),
         "permuted_mask": rt.Control(rt.permuted_mask),
         "connected_permuted_mask": rt.Control(rt.connected_permuted_mask),
+        "small_dense": rt.SmallDense(make_model),
     },
     input_names=("Cart Position", "Cart Velocity", "Pole Angle", "Pole Angular Velocity"),
 )

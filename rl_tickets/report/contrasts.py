@@ -98,17 +98,13 @@ def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummar
 
 
 def _at_same_density(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
-    """Levels at the same density: of several, where pruning stalled, the one with the same number.
-
-    An agent of another size counts its density otherwise; where none agrees, levels are paired by their numbers.
-    """
+    """Levels at the same density: of several, where pruning stalled, the one with the same number."""
     pairs = []
     for other in others:
         near = [level for level in levels if abs(level.density - other.density) < SAME_DENSITY * other.density]
-        same = [level for level in near or levels if level.level == other.level]
+        same = [level for level in near if level.level == other.level]
         pairs += [(level, other) for level in (same or near)[:1]]
-    agreeing = [pair for pair in pairs if abs(pair[0].density - pair[1].density) < SAME_DENSITY * pair[1].density]
-    return agreeing or pairs
+    return pairs
 
 
 def _seeds(one: LevelSummary, two: LevelSummary) -> set[int]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from . import looks
 from .looks import GRID, INK, MUTED
-from .reading import Reading, sparsest
+from .reading import Reading, sparsest, telling
 from .wording import percent, plain
 
 DENSITIES = 4
@@ -28,10 +28,9 @@ def input_layer(found: Sequence[Reading]) -> Figure | None:
     the dense network. Searches that read all alike, as those of whole neurons do, have nothing to show; None where no
     other is known.
     """
-    telling = {reading.search: None for reading in found if not np.allclose(reading.shares, reading.even)}
-    if not (shown := [reading for reading in found if reading.search in telling and len(reading.shares)]):
+    if not (shown := [reading for reading in telling(found) if len(reading.shares)]):
         return None
-    searches = list(telling)
+    searches = list(dict.fromkeys(reading.search for reading in shown))
     networks = list(dict.fromkeys(reading.network for reading in shown))
     places = _places(shown)
     tall = 0.36 * len(places) + 0.55

@@ -106,10 +106,16 @@ def readings(
     return tuple(found)
 
 
+def telling(found: Sequence[Reading]) -> list[Reading]:
+    """Of those searches that read some dimension more than another; those of whole neurons read all alike."""
+    uneven = {reading.search for reading in found if not np.allclose(reading.shares, reading.even)}
+    return [reading for reading in found if reading.search in uneven]
+
+
 def sparsest(found: Sequence[Reading]) -> list[Reading]:
-    """Of each search and network the sparsest level at which some run still reads anything."""
+    """Of each search that tells anything, and network, the sparsest level at which some run still reads anything."""
     last: dict[tuple[str, str], Reading] = {}
-    for reading in found:
+    for reading in telling(found):
         if len(reading.shares):
             last[reading.search, reading.network] = reading
     return list(last.values())

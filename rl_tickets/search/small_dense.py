@@ -76,13 +76,6 @@ class SmallDense(ControlPlan):
         """See `Plan`; the small agent must differ from the experiment's in its size alone."""
         total = Mask.dense(model, setup.prunable).total
         widths = Widths(self.make, setup.prunable)
-        for level, density in enumerate(self.aims(setup)):
-            if level and self.stands_at(level, setup) and widths.weights(1) > kept_count(density, total):
-                raise ValueError(
-                    f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the "
-                    f"{widths.weights(1)} of the smallest agent that `make` gives, of width 1; choose the densities "
-                    "that have a small dense agent by `at`"
-                )
         with built(widths.make_model(widths.nearest(total)), setup.seed) as small:
             ours, theirs = (_without_size(describe_agent(agent)) for agent in (model, small))
         for name in ours:
@@ -90,6 +83,13 @@ class SmallDense(ControlPlan):
                 raise ValueError(
                     f"the small dense agent differs from the experiment's in {name}: {theirs[name]!r} in place of "
                     f"{ours[name]!r}; let `make` change the size of the network alone"
+                )
+        for level, density in enumerate(self.aims(setup)):
+            if level and self.stands_at(level, setup) and widths.weights(1) > kept_count(density, total):
+                raise ValueError(
+                    f"density {density:g} keeps {kept_count(density, total)} weights, fewer than the "
+                    f"{widths.weights(1)} of the smallest agent that `make` gives, of width 1; choose the densities "
+                    "that have a small dense agent by `at`"
                 )
 
     def make_model_of(self, trained: Trained, setup: Setup) -> MakeModel:
