@@ -23,6 +23,7 @@ from rl_tickets.agents.saliency import grasp as grasp
 from rl_tickets.agents.saliency import snip as snip
 from rl_tickets.agents.saliency import synflow as synflow
 from rl_tickets.agents.state import TrainingState as TrainingState
+from rl_tickets.agents.trimmed import Trimmed as Trimmed
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
 from rl_tickets.analysis.connectivity import Connectivity as Connectivity
@@ -81,6 +82,7 @@ from rl_tickets.search.misfits import refuse_layer as refuse_layer
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.shrinking_imp import ShrinkingIMP as ShrinkingIMP
 from rl_tickets.search.small_dense import SmallDense as SmallDense
 from rl_tickets.search.transfer import SavedTickets as SavedTickets
 from rl_tickets.search.transfer import Transfer as Transfer

@@ -62,7 +62,7 @@ class Paths:
     def along(cls, found: Wiring, mask: Mapping[str, torch.Tensor]) -> Paths:
         """The paths of a mask through layers that are wired in this way."""
         reached = _reached(found, mask)
-        heard = _heard(found, mask)
+        heard = heard_units(found, mask)
         live: dict[str, torch.Tensor] = {}
         for layer in found.layers:
             for name, columns in (
@@ -133,7 +133,7 @@ def _reached(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]
     return reached
 
 
-def _heard(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]:
+def heard_units(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]:
     """Units of every layer that an output hears."""
     heard: dict[str, Bits] = {}
     for layer in reversed(found.layers):

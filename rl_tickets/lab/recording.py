@@ -94,7 +94,7 @@ class Recorder:
     def _paths(self, identity: Identity, run: Run, trained: Trained) -> Paths | None:
         """What of the mask lies on a path; None where that is not understood, which the first dense run says."""
         try:
-            return paths(run.model, trained.mask)
+            return paths(run.whole, trained.mask)
         except WiringError as error:
             if identity == Identity(DENSE, self.experiment.all_seeds[0], 0):
                 warnings.warn(f"effective densities stay blank: {error}", UnknownPathsWarning, stacklevel=2)

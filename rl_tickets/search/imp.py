@@ -105,10 +105,13 @@ class IMP(Plan):
             start = self.rewind.start(point, trained.end)
             ticket = self._ticket(level, pruned, look, start, trained, setup)
             until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
-            trained = yield Training(
-                level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent
-            )
+            request = Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent)
+            trained = yield self._asked(request)
             spent += trained.timesteps
+
+    def _asked(self, request: Training) -> Training:
+        """How a sparse level is trained."""
+        return request
 
     def _dense(self, setup: Setup) -> Training:
         during = () if self.early_bird is None else (self._bird(self.early_bird, setup),)
