@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 from measures.cohorts import cohorts, simulator
-from measures.deploying import deployed, exported_bytes, shrunk_training
+from measures.deploying import deployed, exported_bytes, shrunk_training, trimmed_level
 from measures.holding import holding, pruning_round
 from measures.playing import playing
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
@@ -39,6 +39,7 @@ PARTS = {
         scaling,
         memory_slope,
         shrunk_training,
+        trimmed_level,
         deployed,
         exported_bytes,
     )
