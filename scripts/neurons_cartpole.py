@@ -1,4 +1,4 @@
-"""Which score of a neuron finds the best tickets of PPO on CartPole-v1: its weights, on which side, or what it says."""
+"""Lottery tickets of whole neurons of PPO on CartPole-v1, by what a neuron scores: its weights, or what it says."""
 
 from dataclasses import replace
 
