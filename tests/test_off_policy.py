@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import Image, cartpole, differing, pendulum, small, tensors, vec
+from agents_matrix import Image, cartpole, differing, small, tensors, vec
 from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -21,9 +21,21 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNormalize
 from stable_baselines3.dqn.policies import DQNPolicy
-from test_cohort import COHORTS, PLAIN, Choices, Numbers, Sines, StopAt, Tags, both_ways, largest_difference, setting
+from test_cohort import (
+    COHORTS,
+    PLAIN,
+    Choices,
+    Numbers,
+    Sines,
+    StopAt,
+    Tags,
+    both_ways,
+    largest_difference,
+    setting,
+    ticket_for,
+    together,
+)
 from test_cohort import ends as ends_of
-from test_cohort import ticket_for, together
 from test_moving_masks import Rewire, check_zeros, hold_in
 from test_rehearsal import untouched
 from tiny import ROOT
@@ -64,6 +76,8 @@ SMALL_MEMORY: dict[str, Any] = {
     "replay_buffer_class": ReplayBuffer,
     "replay_buffer_kwargs": {"handle_timeout_termination": False},
 }
+# With a larger epsilon Adam does not make steps of the rounding of gradients that are zero.
+IMAGES: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "optimizer_kwargs": {"eps": 1e-3}}
 OPTIONS: dict[str, Make] = {
     "dqn": dqn,
     "dqn: every step": partial(dqn, train_freq=1),
@@ -87,9 +101,7 @@ OPTIONS: dict[str, Make] = {
     "dqn: normalised, three steps": partial(dqn, n_steps=3, env=partial(choices, 2, True)),
     "dqn: normalised elsewhere": partial(dqn, env=lambda: VecNormalize(VecFrameStack(choices(2), 2))),
     "dqn: observations as they are": partial(dqn, env=lambda: VecNormalize(cartpole(2), norm_obs=False)),
-    "dqn: images": partial(
-        dqn, policy="CnnPolicy", env=partial(vec, Image), policy_kwargs={"features_extractor_kwargs": {"features_dim": 16}}
-    ),
+    "dqn: images": partial(dqn, policy="CnnPolicy", env=partial(vec, Image), policy_kwargs=IMAGES),
     "dqn: own extractor": partial(dqn, policy_kwargs=small(features_extractor_class=Sines)),
     "dqn: adamw": partial(dqn, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
     "dqn: rmsprop": partial(dqn, **optimizer(torch.optim.RMSprop, alpha=0.9)),
@@ -98,7 +110,7 @@ OPTIONS: dict[str, Make] = {
 
 def total_of(make: Make) -> int:
     """Enough for a handful of updates after the warm-up, and for target networks to follow."""
-    return 36
+    return 36 * int(make(0).n_envs)
 
 
 def sampled(model: Any) -> dict[str, np.ndarray]:
@@ -240,9 +252,9 @@ def test_compiled_trains_as_sb3(make: Make) -> None:
 
 def continued(make: Make, count: int) -> list[Run]:
     """Members of which the odd ones begin where another has been: they learn at once, the others warm up first."""
-    (dense,) = together(Run(setting(make, 0, 48, boundaries=(0, 33)), Training(0, keep_at=(33,))))
+    (dense,) = together(Run(setting(make, 0, 48, boundaries=(0, 36)), Training(0, keep_at=(36,))))
     assert dense is not None
-    start = dense.kept[33]
+    start = dense.kept[36]
     return [Run(setting(make, 0, 72), Training(1, start=start if place % 2 else None)) for place in range(count)]
 
 
@@ -343,7 +355,7 @@ def test_a_member_that_stops_early_leaves_alone(make: Make) -> None:
 @agents
 def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours(make: Make) -> None:
     def exploding(seed: int) -> BaseAlgorithm:
-        return make(seed, learning_rate=1e30 if seed == 1 else 1e-2)  # type: ignore[call-arg]
+        return make(seed, learning_rate=1e38 if seed == 1 else 1e-2)  # type: ignore[call-arg]
 
     def runs(*seeds: int) -> list[Run | None]:
         return [Run(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
@@ -367,7 +379,7 @@ def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(make: Make, mon
             cohorts.append(self)
 
     def exploding(seed: int) -> BaseAlgorithm:
-        return make(seed, learning_rate=1e30 if seed == 1 else 1e-2)  # type: ignore[call-arg]
+        return make(seed, learning_rate=1e38 if seed == 1 else 1e-2)  # type: ignore[call-arg]
 
     def level(place: int) -> list[Run]:
         return [Run(setting(exploding, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
@@ -450,6 +462,16 @@ def test_many_agents_learn_in_one_call(make: Make) -> None:
         demand_alike(one, other)
 
 
+def test_agents_whose_environments_share_an_action_space_draw_from_their_own() -> None:
+    """It is an attribute of the class: the second agent's constructor seeds the first one's too."""
+    make = OPTIONS["dqn: images"]
+    ours = [make(seed) for seed in range(2)]
+    assert ours[0].action_space is ours[1].action_space
+    rt.learn(ours, 40)
+    for seed in range(2):
+        demand_alike(ours[seed], make(seed).learn(40))
+
+
 class Changing(BaseCallback):
     """Changes something between a rollout and its update, once."""
 
@@ -519,10 +541,10 @@ DQN_LIVE = {"norm": put("max_grad_norm", 0.01), "targets": put("tau", 0.1), "rat
 
 def changed(make: Make, change: Callable[[Any], object]) -> list[BaseAlgorithm]:
     """The second of two, trained with its neighbour and by SB3."""
-    ours, theirs = [make(0), make(1)], make(1)
+    ours = [make(0), make(1)]
     rt.learn(ours, 64, [Changing(lambda _: None), Changing(change)])
     demand_alike(ours[0], make(0).learn(64))
-    theirs.learn(64, Changing(change))
+    theirs = make(1).learn(64, Changing(change))
     assert largest_difference(theirs.policy.state_dict(), make(1).learn(64).policy.state_dict()) > 1e-5
     return [ours[1], theirs]
 
@@ -674,3 +696,23 @@ def test_environments_in_processes_of_their_own() -> None:
         demand_alike(one.model, other.model)
         for run in (one, other):
             run.model.get_env().close()  # type: ignore[union-attr]
+
+
+def thaw(model: Any) -> None:
+    next(model.policy.parameters()).requires_grad_(model.num_timesteps >= 48)
+
+
+def test_a_weight_that_was_frozen_for_a_while_keeps_its_own_count_of_steps() -> None:
+    """Adam corrects each tensor's moments by its own count: such an agent goes on with SB3's own updates."""
+
+    class Freezing(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            thaw(self.model)
+
+    ours = [dqn(0)]
+    with pytest.warns(rt.PlainTrainingWarning, match="requires_grad"):
+        rt.learn(ours, 80, [Freezing()])
+    demand_alike(ours[0], dqn(0).learn(80, Freezing()))

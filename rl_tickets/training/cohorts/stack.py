@@ -52,11 +52,15 @@ class Stack:
         self.weights = {name: _stacked(tensors[name], members) for name in rules}
         self.fixed = {name: _stacked(tensor, members) for name, tensor in tensors.items() if name not in rules}
         self.masks = {name: torch.ones_like(self.weights[name]) for name in masked if name in self.weights}
+        # A member keeps its own: what changes them in a forward pass is seen to differ when it is rehearsed.
+        self._buffers = {name for name, _ in model.policy.named_buffers()}
         # Weights that a mask covers and no gradient reaches.
         self._idle = [name for name in masked if name in self.fixed]
         self._holds: list[Hold | None] = [None] * members
         self.moments = {name: _repeated(rule.moments(self.weights[name][0]), members) for name, rule in rules.items()}
         self.counts = {path: torch.zeros(members) for path in parts}
+        self.even = [True] * members
+        """For each slot, whether an optimizer has made as many steps with each of its tensors: none was ever frozen."""
         self._lent: list[_Lent | None] = [None] * members
 
     def _tensors(self, model: Any) -> dict[str, torch.Tensor]:
@@ -78,22 +82,28 @@ class Stack:
     def place(self, slot: int, model: Any) -> None:
         """Moves a member in; its mask is that of `follow`."""
         tensors = self._tensors(model)
+        self.even[slot] = True
         for name, stacked in (*self.weights.items(), *self.fixed.items()):
             stacked[slot] = tensors[name].detach()
-            tensors[name].data = stacked[slot]
+            if name not in self._buffers:
+                tensors[name].data = stacked[slot]
         for path, part in self.parts.items():
             optimizer = self.optimizer(path, model)
-            self.counts[path][slot] = 0
-            for name in part.names:
+            states = [optimizer.state.get(tensors[name], {}) for name in part.names]
+            # Read before it is written: a member that is placed again counts here already.
+            counts = {float(state.get("step", 0)) for state in states}
+            self.counts[path][slot] = max(counts, default=0.0)
+            even = len(counts) <= 1
+            self.even[slot] = self.even[slot] and even
+            for name, state in zip(part.names, states, strict=True):
                 # Before its first step an optimizer has no state, and here it has none either.
-                state = optimizer.state.get(tensors[name], {})
                 for key, initial in part.rule.moments(self.weights[name][slot]).items():
                     moment = self.moments[name][key][slot]
                     moment.copy_(state.get(key, initial))
                     if key in state:
                         state[key] = moment
-                if "step" in state:
-                    self.counts[path][slot] = float(state["step"])
+                if even and "step" in state:
+                    state["step"] = part.rule.count(self.counts[path][slot])
         self._note(slot, model, tensors)
 
     def adopt(self, slot: int, model: Any) -> None:
@@ -154,7 +164,7 @@ class Stack:
             held.reclaim()
         self.follow(slot, None)
         self._lent[slot] = None
-        for name in (*self.weights, *self.fixed):
+        for name in {*self.weights, *self.fixed} - self._buffers:
             tensors[name].data = tensors[name].data.clone()
         for path, part in self.parts.items():
             optimizer = self.optimizer(path, model)

@@ -76,6 +76,8 @@ class Learning:
         for path, part in self._blueprint.parts.items():
             if rule_of(self._stack.optimizer(path, model)) != part.rule:
                 return "optimizer"
+        if not self._stack.even[slot]:
+            return "optimizer's counts of steps"
         return "requires_grad" if self._stack.differentiated(slot) != self._stack.joined else None
 
     def _update(self, members: list[Member], steps: Mapping[int, int], sparing: list[int]) -> None:

@@ -25,7 +25,7 @@ class Knobs:
     def __init__(self, algorithm: Algorithm, model: Any, optimizers: tuple[str, ...], members: int) -> None:
         self._algorithm = algorithm
         self._rates = {path: np.ones(members) for path in optimizers}
-        self._others = {name: np.full(members, value) for name, value in algorithm.knobs(model).items()}
+        self._others = {name: np.full(members, float(value)) for name, value in algorithm.knobs(model).items()}
         self.rates = {path: torch.from_numpy(array) for path, array in self._rates.items()}
         self.others = {name: torch.from_numpy(array) for name, array in self._others.items()}
 

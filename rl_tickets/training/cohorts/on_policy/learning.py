@@ -86,7 +86,9 @@ class Learning:
         if (name := changed(model, self._joined)) is None:
             self._stack.adopt(slot, model)
             self._rollouts.adopt(slot, model.rollout_buffer)
-            return False
+            if self._stack.even[slot]:
+                return False
+            name = "optimizer's counts of steps"
         if not self._said:
             self._said = True
             text = f"this agent updates with plain SB3 from now on, since a callback changed its {name}"
