@@ -1,4 +1,4 @@
-"""Off-policy agents in cohorts: the same transitions, minibatches, losses, steps and targets as SB3's, for every option."""
+"""Off-policy agents in cohorts: transitions, minibatches, losses, steps and targets are SB3's, for every option."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import Image, cartpole, differing, small, tensors, vec
+from agents_matrix import Image, cartpole, differing, pendulum, small, tensors, vec
 from gymnasium import spaces
-from stable_baselines3 import DQN
+from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise, NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNormalize
 from stable_baselines3.dqn.policies import DQNPolicy
@@ -60,6 +61,27 @@ OFF: dict[str, Any] = {"learning_rate": 1e-2, "learning_starts": 16, "batch_size
 def dqn(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy", **changes: Any) -> DQN:
     settings = {"target_update_interval": 10, "policy_kwargs": small(), **OFF, **changes}
     return DQN(policy, env(), seed=seed, device="cpu", **settings)
+
+
+def noise(cls: Any = NormalActionNoise, size: int = 1) -> ActionNoise:
+    found: ActionNoise = cls(np.zeros(size), np.full(size, 0.3))
+    return found
+
+
+def td3(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", cls: Any = TD3, **changes: Any) -> TD3:
+    settings = {"policy_kwargs": small(), "action_noise": noise(), **OFF, **changes}
+    found: TD3 = cls(policy, env(), seed=seed, device="cpu", **settings)
+    return found
+
+
+def sac(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", **changes: Any) -> SAC:
+    settings = {"policy_kwargs": small(), **OFF, **changes}
+    return SAC(policy, env(), seed=seed, device="cpu", **settings)
+
+
+def steered(shape: tuple[int, ...], count: int = 1, normalize: bool = False) -> Any:
+    """Bounds that are not symmetric."""
+    return vec(partial(Choices, spaces.Box(-1, 3, shape)), count, normalize)
 
 
 def optimizer(cls: type, **kwargs: Any) -> dict[str, Any]:
@@ -105,6 +127,33 @@ OPTIONS: dict[str, Make] = {
     "dqn: own extractor": partial(dqn, policy_kwargs=small(features_extractor_class=Sines)),
     "dqn: adamw": partial(dqn, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
     "dqn: rmsprop": partial(dqn, **optimizer(torch.optim.RMSprop, alpha=0.9)),
+    "td3": td3,
+    "td3: Ornstein and Uhlenbeck": partial(td3, action_noise=noise(OrnsteinUhlenbeckActionNoise)),
+    "td3: several environments": partial(td3, env=partial(pendulum, 3), gradient_steps=-1),
+    "td3: no noise": partial(td3, action_noise=None),
+    "td3: no delay": partial(td3, policy_delay=1, tau=0.3),
+    "td3: delay of three": partial(td3, policy_delay=3, train_freq=4, gradient_steps=4),
+    "td3: target noise": partial(td3, target_policy_noise=1.0, target_noise_clip=0.3),
+    "td3: three critics": partial(td3, policy_kwargs=small(n_critics=3)),
+    "td3: normalised": partial(td3, env=partial(pendulum, 2, True)),
+    "td3: three steps": partial(td3, n_steps=3, env=partial(steered, (1,))),
+    "td3: small memory": partial(td3, **SMALL_MEMORY),
+    "td3: several dimensions": partial(td3, env=partial(steered, (2, 2)), action_noise=None),
+    "td3: own extractor": partial(td3, policy_kwargs=small(features_extractor_class=Sines)),
+    "ddpg": partial(td3, cls=DDPG),
+    "sac": sac,
+    "sac: fixed coefficient": partial(sac, ent_coef=0.2),
+    "sac: coefficient from": partial(sac, ent_coef="auto_0.1", target_entropy=-3.0),
+    "sac: targets seldom": partial(sac, target_update_interval=2, train_freq=4, gradient_steps=5),
+    "sac: several environments": partial(sac, env=partial(pendulum, 3), gradient_steps=2),
+    "sac: noise": partial(sac, action_noise=noise()),
+    "sac: normalised": partial(sac, env=partial(pendulum, 2, True)),
+    "sac: three steps": partial(sac, n_steps=3, env=partial(steered, (1,))),
+    "sac: several dimensions": partial(sac, env=partial(steered, (2,), 2)),
+    "sac: schedule": partial(sac, learning_rate=LinearSchedule(1e-2, 0, 1.0), gamma=0.5),
+    "sac: three critics": partial(sac, policy_kwargs=small(n_critics=3)),
+    "sac: adamw": partial(sac, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
+    "sac: own extractor": partial(sac, policy_kwargs=small(features_extractor_class=Sines)),
 }
 
 
@@ -179,6 +228,8 @@ def test_updates_are_sb3s_own_train(option: str) -> None:
 
 WHOLE: dict[str, Make] = {
     "dqn": partial(dqn, env=partial(choices, 2, True), learning_rate=LinearSchedule(1e-2, 0, 1.0), tau=0.5),
+    "td3": partial(td3, env=partial(pendulum, 2, True), learning_rate=LinearSchedule(1e-3, 0, 1.0)),
+    "sac": partial(sac, env=partial(pendulum, 2, True), learning_rate=LinearSchedule(1e-3, 0, 1.0)),
 }
 whole = pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 
@@ -215,7 +266,7 @@ def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatc
     assert max(piece.difference for piece in pieces) < 1e-10
 
 
-AGENTS: dict[str, Make] = {"dqn": dqn}
+AGENTS: dict[str, Make] = {"dqn": dqn, "td3": td3, "sac": sac}
 agents = pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
 
 

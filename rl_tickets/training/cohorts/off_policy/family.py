@@ -9,13 +9,15 @@ from operator import attrgetter
 from typing import Any
 
 from gymnasium import spaces
-from stable_baselines3 import DQN
+from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from rl_tickets.agents import anatomy
@@ -28,11 +30,19 @@ from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.off_policy.dqn import DQNSteps
 from rl_tickets.training.cohorts.off_policy.exploring import is_known
 from rl_tickets.training.cohorts.off_policy.group import OffPolicyGroup
+from rl_tickets.training.cohorts.off_policy.sac import SACSteps
+from rl_tickets.training.cohorts.off_policy.td3 import TD3Steps
 from rl_tickets.training.cohorts.off_policy.understudy import spent
 from rl_tickets.training.cohorts.optimizers import rule_of
 from rl_tickets.training.cohorts.stack import Part
 from rl_tickets.training.cohorts.understudy import Understudy
 
+POLICIES: dict[type[BaseAlgorithm], type[BasePolicy]] = {
+    DQN: DQNPolicy,
+    DDPG: TD3Policy,
+    TD3: TD3Policy,
+    SAC: SACPolicy,
+}
 METHODS = ("train", "learn", "collect_rollouts", "predict", "_sample_action")
 
 
@@ -40,7 +50,7 @@ METHODS = ("train", "learn", "collect_rollouts", "predict", "_sample_action")
 class OffPolicy:
     """See `Family`."""
 
-    algorithms: tuple[type[BaseAlgorithm], ...] = (DQN,)
+    algorithms: tuple[type[BaseAlgorithm], ...] = (DQN, DDPG, TD3, SAC)
 
     def shape_of(self, model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
         """See `Family.shape_of`."""
@@ -48,8 +58,8 @@ class OffPolicy:
         cls = class_of(model)
         known = next(each for each in self.algorithms if issubclass(cls, each))
         demand_unchanged(cls, known, METHODS)
-        _demand_plain_policy(model.policy)
         _demand_plain_data(model)
+        _demand_plain_policy(model.policy, POLICIES[known])
         algorithm = _algorithm_of(model)
         parts = dict(_parts(model, algorithm))
         shapes = {name: tuple(p.shape) for name, p in model.policy.named_parameters()}
@@ -76,14 +86,21 @@ class OffPolicy:
         return spent(model, seed)
 
 
-def _algorithm_of(model: OffPolicyAlgorithm) -> Algorithm:
-    return DQNSteps()
+def _algorithm_of(model: Any) -> Algorithm:
+    if isinstance(model, DQN):
+        return DQNSteps()
+    if isinstance(model, TD3):
+        return TD3Steps()
+    return SACSteps(learned=model.ent_coef_optimizer is not None, updates_seldom=model.target_update_interval != 1)
 
 
-def _demand_plain_policy(policy: BasePolicy) -> None:
+def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
+    if not isinstance(policy, known):
+        raise CannotJoin(f"its policy is a {type(policy).__name__}, not a {known.__name__}")
+    demand_unchanged(type(policy), known, ("_predict",))
     demand_unchanged(type(policy), BasePolicy, ("predict", "obs_to_tensor"))
-    if not isinstance(policy, DQNPolicy):
-        raise CannotJoin(f"its policy is a {type(policy).__name__}, not a DQNPolicy")
+    if getattr(policy, "share_features_extractor", False) and any(policy.actor.features_extractor.parameters()):  # type: ignore[union-attr]
+        raise CannotJoin("its actor and its critic share a features extractor")
     for module in policy.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd | nn.RNNBase):
             raise CannotJoin(f"its policy has a {type(module).__name__} layer")

@@ -29,7 +29,7 @@ class OffPolicyGroup:
 
     def __init__(self, blueprint: Blueprint, model: Any, slots: int) -> None:
         policy = template(model.policy)
-        self._spaces: dict[int, Any] = {}
+        self._present: dict[int, Any] = {}
         self.stack = Stack(model, blueprint.parts, blueprint.masked, slots, blueprint.algorithm.loose)
         try:
             self.collecting = Collecting(policy, blueprint, self.stack, model)
@@ -50,22 +50,24 @@ class OffPolicyGroup:
 
     def enter(self, member: Member) -> None:
         """See `Group.enter`."""
-        self._give_space(member)
+        self._unshare(member)
         self.stack.place(member.slot, member.model)
         member.enter(partial(self._release, member))
         # Callbacks see an agent that acts: between two updates SB3 shows them no other.
         member.model.policy.set_training_mode(False)
         self._show(member)
 
-    def _give_space(self, member: Member) -> None:
-        """An action space, from which a warm-up samples, of its own: it may be an attribute of the environment's class.
+    def _unshare(self, member: Member) -> None:
+        """A member explores by itself: agents may share an action space, if it is an attribute of their environments'
+        class, and the noise that they were given.
 
-        A fresh agent's is seeded again, since the next agent's constructor may have seeded the same one.
+        A fresh agent's space is seeded again, since the next agent's constructor may have seeded the same one.
         """
         model = member.model
-        if any(space is model.action_space for space in self._spaces.values()):
-            model.action_space = deepcopy(model.action_space)
-        self._spaces[member.slot] = model.action_space
+        for name in ("action_space", "action_noise"):
+            if any(getattr(other, name) is getattr(model, name) for other in self._present.values()):
+                setattr(model, name, deepcopy(getattr(model, name)))
+        self._present[member.slot] = model
         if member.run.draws is not None and not model.num_timesteps and model.seed is not None:
             model.action_space.seed(model.seed)
 
@@ -76,7 +78,7 @@ class OffPolicyGroup:
         member.callback.update_locals({**{name: getattr(model, name) for name in settings}, "continue_training": True})
 
     def _release(self, member: Member) -> None:
-        del self._spaces[member.slot]
+        del self._present[member.slot]
         self.stack.release(member.slot, member.model)
         self.collecting.release(member)
 
