@@ -69,7 +69,7 @@ def noise(cls: Any = NormalActionNoise, size: int = 1) -> ActionNoise:
 
 
 def td3(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", cls: Any = TD3, **changes: Any) -> TD3:
-    settings = {"policy_kwargs": small(), "action_noise": noise(), **OFF, **changes}
+    settings = {"policy_kwargs": small(), "action_noise": noise(), **OFF, "learning_rate": 2e-3, **changes}
     found: TD3 = cls(policy, env(), seed=seed, device="cpu", **settings)
     return found
 
@@ -192,7 +192,7 @@ def demand_alike(one: Any, other: Any, tolerance: float = TOLERANCE) -> None:
         torch.testing.assert_close((mine.normalizer or {})[part], statistics, check_dtype=False)
     ours = sampled(one)
     for name, array in sampled(other).items():
-        np.testing.assert_allclose(ours[name], array, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(ours[name], array, atol=tolerance, rtol=10 * tolerance, err_msg=name)
     assert (one.replay_buffer.pos, one.replay_buffer.full) == (other.replay_buffer.pos, other.replay_buffer.full)
 
 
@@ -255,7 +255,7 @@ def test_whole_levels_are_trained_as_by_sb3(make: Make) -> None:
     assert mine.timesteps == sb3s.timesteps == 160
 
 
-@pytest.mark.parametrize("make", [dqn])
+@pytest.mark.parametrize("make", [dqn, td3, sac])
 def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Single precision would hide whatever is smaller than its rounding and what that grows to."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
@@ -721,6 +721,7 @@ def test_a_rehearsal_leaves_no_trace(make: Make, held: bool) -> None:
         rt.hold(model, rt.Mask.dense(model))
     model.action_space.sample()
     kept = {name: array.copy() for name, array in sampled(model).items()}
+    model.policy.optimizer = next(iter(anatomy.optimizers(model).values()))  # Where `untouched` looks for it.
     before = untouched(model)
     rehearsing._rehearse(model)
     for one, other in zip(before, untouched(model), strict=True):

@@ -34,7 +34,7 @@ class Minibatches:
             "next_observations": np.zeros((*rows, *buffer.obs_shape), seen.dtype),
             "dones": np.zeros(ones, buffer.dones.dtype),
             "rewards": np.zeros(ones, buffer.rewards.dtype),
-            "discounts": np.full(ones, model.gamma, np.float32),
+            "discounts": np.full(ones, model.gamma, buffer.rewards.dtype),
         }
         self.batch = Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
         """Each (members, batch, ...); read anew at every gradient step."""
