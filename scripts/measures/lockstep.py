@@ -103,7 +103,7 @@ class _Until(BaseCallback):
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Meanwhile agents are made with double weights, and their observations, rollouts and transitions are double too."""
+    """Meanwhile agents are made with double weights; observations, rollouts and transitions are double too."""
     preprocess, reset, make = policies.preprocess_obs, RolloutBuffer.reset, ReplayBuffer.__init__
 
     def doubled(*args: object, **kwargs: object) -> torch.Tensor:
