@@ -100,7 +100,7 @@ def learn(run: Learner) -> None:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3, which is said once (a warning).
+    """PPO, A2C, DQN, DDPG, TD3 and SAC agents in lock-step; what cannot join trains with plain SB3, said once (a warning).
 
     Which can is shown, not listed: once for each new shape, copies of an agent train on random observations both ways,
     and what differs in weights, buffers, attributes or logs trains plainly. It takes a second, and touches nothing.
