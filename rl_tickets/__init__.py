@@ -1,6 +1,7 @@
 """Find, test and keep lottery tickets in Stable-Baselines3 agents."""
 
 from rl_tickets.agents.computed import DenseLayerWarning as DenseLayerWarning
+from rl_tickets.agents.correspondence import correspondence as correspondence
 from rl_tickets.agents.holding import Hold as Hold
 from rl_tickets.agents.holding import LeakError as LeakError
 from rl_tickets.agents.holding import hold as hold
@@ -22,6 +23,15 @@ from rl_tickets.agents.saliency import synflow as synflow
 from rl_tickets.agents.state import TrainingState as TrainingState
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
+from rl_tickets.analysis.connectivity import Connectivity as Connectivity
+from rl_tickets.analysis.connectivity import barrier as barrier
+from rl_tickets.analysis.connectivity import connectivity as connectivity
+from rl_tickets.analysis.connectivity import noise_floor as noise_floor
+from rl_tickets.analysis.instability import Instability as Instability
+from rl_tickets.analysis.matching import UnitOrder as UnitOrder
+from rl_tickets.analysis.matching import match_units as match_units
+from rl_tickets.analysis.stability import Stability as Stability
+from rl_tickets.analysis.stability import stability as stability
 from rl_tickets.deploy.exporting import export as export
 from rl_tickets.deploy.filming import film as film
 from rl_tickets.deploy.proving import EquivalenceError as EquivalenceError
@@ -62,9 +72,18 @@ from rl_tickets.search.mask_controls import connected_permuted_mask as connected
 from rl_tickets.search.mask_controls import connected_random_mask as connected_random_mask
 from rl_tickets.search.mask_controls import permuted_mask as permuted_mask
 from rl_tickets.search.mask_controls import random_mask as random_mask
+from rl_tickets.search.misfits import Misfit as Misfit
+from rl_tickets.search.misfits import dense_layer as dense_layer
+from rl_tickets.search.misfits import random_layer as random_layer
+from rl_tickets.search.misfits import refuse_layer as refuse_layer
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.transfer import SavedTickets as SavedTickets
+from rl_tickets.search.transfer import Transfer as Transfer
+from rl_tickets.search.transferred import LayerTransfer as LayerTransfer
+from rl_tickets.search.transferred import Transferred as Transferred
+from rl_tickets.search.transferring import transfer as transfer
 from rl_tickets.search.unit_controls import permuted_neurons as permuted_neurons
 from rl_tickets.search.weight_controls import permuted_weights as permuted_weights
 from rl_tickets.search.weight_controls import random_reinit as random_reinit

@@ -536,6 +536,19 @@ def test_numbers_as_people_read_them():
     ]
 
 
+def test_the_axis_tells_actor_and_critic_apart_where_they_are_known(tmp_path):
+    split = {"effective_density": 0.5, "effective_actor_density": 0.031, "effective_critic_density": 0.72}
+    tickets = [level("imp", seed, 1, 99 + NOISE[seed], density=0.4, **split) for seed in range(6)]
+    summary = Summary.read(save(tmp_path / "known", [*runs("dense", [100.0]), *tickets]))
+    figure = return_against_density(summary)
+    figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert labels == ["1\n1\n1", "0.4\n0.031\n0.72"]
+    assert figure.axes[-1].get_xlabel() == "density; on a path: imp's actor, and critic"
+    unknown = Summary.read(save(tmp_path / "unknown", [*runs("dense", [100.0]), *runs("imp", [99.0])]))
+    assert return_against_density(unknown).axes[-1].get_xlabel() == "density"
+
+
 # -- files ---------------------------------------------------------------------------------------------------
 
 

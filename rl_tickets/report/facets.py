@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from . import looks
 from .judging import LevelSummary
 from .looks import DENSE_LOOK, INK, MUTED, Look
 from .summary import SearchSummary, Summary
+from .wording import plain
 from .zoom import crowded, enlarge_top
 
 COLUMNS = 3
@@ -67,12 +68,34 @@ def return_against_density(summary: Summary) -> Figure | None:
         axes.set_xlim(1 + room, min(_measured(summary)) * math.exp(-3 * room))
         if index + columns >= count:
             axes.tick_params(labelbottom=True)
-            axes.set_xlabel("density", color=INK)
+            axes.set_xlabel(_tell_networks(axes, first), color=INK)
     seeds = max(len(level.scores) for level in first.levels)
     enlarged = "; shaded: enlarged" if zoomed else ""
     looks.title(figure, f"{summary.name}: return against density (line: IQM; dot: one of {seeds} seeds{enlarged})")
     looks.legend(figure, panels[0], extra=_keys(summary, others, drawn))
     return figure
+
+
+def _tell_networks(axes: Axes, first: SearchSummary) -> str:
+    """Writes the densities of actor and critic below those of the axis, where they are known; what the axis is called.
+
+    One density of both hides that a critic may keep most of the weights.
+    """
+    known = {
+        level.density: "\n".join(plain(density, digits=2) for density in (level.density, each.actor, each.critic))
+        for level in first.levels
+        if (each := level.effective) is not None and each.actor is not None and each.critic is not None
+    }
+    if len(known) < len(first.levels):
+        return "density"
+    known[1.0] = "1\n1\n1"
+
+    def label(place: float, _: object) -> str:
+        near = min(known, key=lambda density: abs(math.log(density / place)))
+        return known[near] if math.isclose(near, place, rel_tol=0.02) else plain(place, digits=2)
+
+    axes.xaxis.set_major_formatter(FuncFormatter(label))
+    return f"density; on a path: {first.name}'s actor, and critic"
 
 
 def _scores(search: SearchSummary) -> list[float]:

@@ -46,7 +46,7 @@ class LevelSummary:
     """Layer -> runs in which pruning would have taken its last weight."""
     problems: Mapping[str, int]
     """What training raised once weights were no longer finite -> runs."""
-    effective: Effective | None
+    effective: Effective | None = None
     """What its masks leave connected; None where that is not known."""
     cost: float | None = None
     """Environment steps in all, mean over seeds: of finding the ticket and of training it; None where the search does

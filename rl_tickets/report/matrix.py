@@ -1,0 +1,152 @@
+"""Matrices of contrasts: a row for where tickets come from, a column for where they are trained, as heat maps."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.families import holm
+
+from . import looks
+from .headline import LEVEL
+from .judging import TOO_FEW, LevelSummary
+from .looks import INK
+from .summary import Summary
+from .wording import between, p_value
+
+COLOURS = "RdBu"
+HEADS = ("from", "to", "densities", "seeds", "difference [95 %]", "p, Holm")
+
+Place = tuple[str, str]
+"""Where tickets come from, and where they are trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """What the tickets of every source return more than something else does, in every target.
+
+    Args:
+        title: what is less what.
+        cells: contrasts in normalised return, averaged over densities, paired by seed.
+        p: adjusted over all cells (Holm).
+        densities: at how many densities each was trained.
+        sources: of the rows, in order.
+        targets: of the columns, in order.
+    """
+
+    title: str
+    cells: Mapping[Place, Contrast]
+    p: Mapping[Place, float]
+    densities: Mapping[Place, int]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, title: str, targets: Mapping[str, Summary], pairs: Mapping[Place, Place]) -> Self:
+        """Of finished experiments.
+
+        Args:
+            title: see above.
+            targets: what was found in each target.
+            pairs: cell -> names of a search in its target, and of what it is held against there: a search, or dense.
+
+        Raises:
+            ValueError: a target without such a search, without seeds in common, or in which dense is no better than a
+                random policy, so that there is no scale.
+        """
+        found = {place: _scores(targets[place[1]], *names) for place, names in pairs.items()}
+        cells = {place: contrast(ours, theirs) for place, (ours, theirs) in found.items()}
+        adjusted = holm([cell.p for cell in cells.values()])
+        return cls(
+            title,
+            cells,
+            {place: float(p) for place, p in zip(cells, adjusted, strict=True)},
+            {place: ours.shape[1] for place, (ours, _) in found.items()},
+            tuple(dict.fromkeys(source for source, _ in pairs)),
+            tuple(targets),
+        )
+
+
+def _scores(summary: Summary, search: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised scores of both, each of shape (seeds, densities); dense is the same at all densities."""
+    ours = _levels(summary, search)
+    theirs = [summary.dense] * len(ours) if other == summary.dense.search else _levels(summary, other)
+    if [level.level for level in ours] != [level.level for level in theirs] and other != summary.dense.search:
+        raise ValueError(f"{summary.name}: {search!r} and {other!r} were not trained at the same levels")
+    seeds = sorted(set.intersection(*(set(level.normalised_scores) for level in (*ours, *theirs))))
+    if not seeds:
+        why = summary.problem or "they have no seed in common"
+        raise ValueError(f"{summary.name}: {search!r} and {other!r} cannot be compared, since {why}")
+    one, two = (np.array([[level.normalised_scores[seed] for level in of] for seed in seeds]) for of in (ours, theirs))
+    return one, two
+
+
+def _levels(summary: Summary, search: str) -> Sequence[LevelSummary]:
+    for each in summary.searches:
+        if each.name == search:
+            return sorted(each.levels, key=lambda level: level.level)
+    names = ", ".join(each.name for each in summary.searches)
+    raise ValueError(f"{summary.name} has no search {search!r}; it has {names}")
+
+
+def heat_maps(matrices: Sequence[Matrix], title: str) -> Figure:
+    """A map for each matrix, on one scale: blue where tickets return more, red where less, bold where it is shown."""
+    rows = max(len(matrix.sources) for matrix in matrices)
+    columns = max(len(matrix.targets) for matrix in matrices)
+    figure = looks.sheet(len(matrices) * (1.05 * columns + 1.0) + 1.2, 0.62 * rows + 1.7)
+    grid = list(figure.subplots(1, len(matrices), squeeze=False).flat)
+    most = max((abs(cell.difference) for matrix in matrices for cell in matrix.cells.values()), default=0.0) or 1.0
+    norm = TwoSlopeNorm(0.0, -most, most)
+    for axes, matrix in zip(grid, matrices, strict=True):
+        image = axes.imshow(_values(matrix), cmap=COLOURS, norm=norm, aspect="auto")
+        axes.set_title(matrix.title, fontsize=10, color=INK, loc="left", fontweight="bold")
+        axes.set_xticks(range(len(matrix.targets)), matrix.targets, rotation=30, ha="right", fontsize=9)
+        axes.set_yticks(range(len(matrix.sources)), matrix.sources, fontsize=9)
+        axes.set_xlabel("trained in", color=INK)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        _write(axes, matrix, norm, image.get_cmap())
+    grid[0].set_ylabel("tickets from", color=INK)
+    figure.colorbar(image, ax=grid, label="difference in normalised return", shrink=0.85)
+    looks.title(figure, title)
+    return figure
+
+
+def _values(matrix: Matrix) -> np.ma.MaskedArray:
+    """Differences by source and target; cells without one are masked, and stay white."""
+    values = np.full((len(matrix.sources), len(matrix.targets)), np.nan)
+    for (source, target), cell in matrix.cells.items():
+        values[matrix.sources.index(source), matrix.targets.index(target)] = cell.difference
+    return np.ma.masked_invalid(values)
+
+
+def _write(axes: Axes, matrix: Matrix, norm: TwoSlopeNorm, colours: Colormap) -> None:
+    for place, cell in matrix.cells.items():
+        at = (matrix.targets.index(place[1]), matrix.sources.index(place[0]))
+        red, green, blue, _ = colours(norm(cell.difference))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        shown = cell.enough and matrix.p[place] < LEVEL
+        axes.annotate(
+            f"{cell.difference:+.2f}",
+            at,
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            fontweight="bold" if shown else "normal",
+            color="white" if dark else INK,
+        )
+
+
+def matrix_table(matrix: Matrix) -> Iterator[str]:
+    """The same numbers with their intervals, as lines of Markdown."""
+    yield f"| {' | '.join(HEADS)} |"
+    yield "|---|---|---:|---:|---:|---:|"
+    for (source, target), cell in matrix.cells.items():
+        p = p_value(matrix.p[source, target]).removeprefix("p ").removeprefix("= ") if cell.enough else TOO_FEW
+        told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
+        yield f"| {' | '.join((source, target, *told))} |"
