@@ -100,7 +100,9 @@ def learn(run: Learner) -> None:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """PPO, A2C, DQN, DDPG, TD3 and SAC agents in lock-step; what cannot join trains with plain SB3, said once (a warning).
+    """PPO, A2C, DQN, DDPG, TD3 and SAC agents in lock-step; those that cannot join train with plain SB3.
+
+    That is said once, with the reason (a warning).
 
     Which can is shown, not listed: once for each new shape, copies of an agent train on random observations both ways,
     and what differs in weights, buffers, attributes or logs trains plainly. It takes a second, and touches nothing.

@@ -93,7 +93,7 @@ def _follows(model: Any, number: int, place: int) -> bool:
 
 
 def _sampled(actor: Any, observations: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Actions (batch, dimensions) and their log-probabilities (batch, 1): `actor.action_log_prob`, noise from outside."""
+    """Actions (batch, dimensions), log-probabilities (batch, 1): `actor.action_log_prob` with noise from outside."""
     average, log_std, _ = actor.get_action_dist_params(observations)
     distribution = actor.action_dist.proba_distribution(average, log_std)
     gaussian = distribution.distribution.mean + noise * distribution.distribution.stddev
