@@ -193,7 +193,10 @@ class _State(NamedTuple):
     def is_there(self, optimizer: Optimizer) -> bool:
         if optimizer.state.get(self.tensor) is not self.state:
             return False
-        return all(key in self.state and self.state[key].data_ptr() == at for key, at in self.addresses.items())
+        for key, address in self.addresses.items():
+            if (moment := self.state.get(key)) is None or moment.data_ptr() != address:
+                return False
+        return True
 
 
 class _Lent:
@@ -212,16 +215,17 @@ class _Lent:
         self.published = {each.optimizer for each in states}
         """Optimizers that have a state."""
         self._sizes = {path: (optimizer, len(optimizer.state)) for path, optimizer in optimizers.items()}
-        self._places = [(tensor, tensor.data_ptr()) for tensor in tensors.values()]
+        self._addresses = [tensor.data_ptr() for tensor in tensors.values()]
         self._states = states
 
     def is_there(self, optimizers: dict[str, Optimizer]) -> bool:
-        """Whether everything still is where it was."""
-        return (
-            all(optimizers[path] is one and len(one.state) == count for path, (one, count) in self._sizes.items())
-            and all(tensor.data_ptr() == address for tensor, address in self._places)
-            and all(each.is_there(optimizers[each.optimizer]) for each in self._states)
-        )
+        """Whether everything still is where it was; asked before every rollout and update, so in few calls."""
+        for path, (optimizer, count) in self._sizes.items():
+            if optimizers[path] is not optimizer or len(optimizer.state) != count:
+                return False
+        if [tensor.data_ptr() for tensor in self.tensors.values()] != self._addresses:
+            return False
+        return all(each.is_there(optimizers[each.optimizer]) for each in self._states)
 
 
 def _demand_covered(mask: Mask, names: Collection[str]) -> None:
