@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from tiny import PPO_EXPERIMENT, ROOT, contents, counted
@@ -137,6 +138,11 @@ def test_evaluate_plays_the_final_policies_over_and_trains_nothing(
     assert levels == {run: np.mean(row.columns["returns"]) for run, row in new.items()}
     described = json.loads((tmp_path / "over" / "experiment.json").read_text())
     assert described["settings"]["episodes"] == 5
+    random = rt.RandomPolicy(gym.spaces.Discrete(2), seed=1_000)
+    anchor = rt.evaluate(random, PPO_EXPERIMENT.make_env, episodes=PPO_EXPERIMENT.random_episodes, seed=1_000)
+    assert described["settings"]["random_return"] == anchor.mean(), (
+        "of the random policy's episodes, not of the others'"
+    )
     assert described["command"].startswith("python -m rl_tickets evaluate")
 
 

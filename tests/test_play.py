@@ -21,9 +21,10 @@ import rl_tickets as rt
 from rl_tickets.evaluation import cast
 from rl_tickets.evaluation.acting import samples
 from rl_tickets.evaluation.cast import ROWS, SLOTS, Cast, playing_of
-from rl_tickets.evaluation.draws import Drawing, Draws, exponential, normal, uniform
+from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
 from rl_tickets.evaluation.returns import Episodes, play, play_both_ways, play_plainly, play_together
 from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.on_policy.sampling import exponential, normal, uniform
 
 ODD: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [13, 7]}}
 """Widths at which slots of stacked weights begin at no round address."""
@@ -202,7 +203,7 @@ def test_who_samples_is_told_by_what_predict_draws(name: str) -> None:
 def test_classes_are_drawn_as_often_as_they_are_likely() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 0.5])
     count = 400
-    draws = Draws(0, count)
+    draws = EpisodeDraws(0, count)
     for row in range(count):
         draws.begin(row, row)
     counts = torch.zeros(4)
@@ -218,7 +219,7 @@ def test_classes_are_drawn_as_often_as_they_are_likely() -> None:
     ("fill", "mean", "deviation"), [(normal, 0.0, 1.0), (exponential, 1.0, 1.0), (uniform, 0.5, 0.29)]
 )
 def test_noise_has_the_moments_of_its_kind(fill: Any, mean: float, deviation: float) -> None:
-    draws = Draws(5, 500)
+    draws = EpisodeDraws(5, 500)
     for row in range(500):
         draws.begin(row, row)
     found = []

@@ -26,7 +26,15 @@ from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Setting
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-TOOLS = ("report", "benchmark", "cohort_vs_plain", "compression", "transfer_cartpole", "verdicts")
+TOOLS = (
+    "report",
+    "benchmark",
+    "cohort_vs_plain",
+    "compression",
+    "instability_cartpole",
+    "transfer_cartpole",
+    "verdicts",
+)
 """Scripts that are not a single experiment."""
 TOO_LONG = 2_000
 """Environment steps of a rollout that takes too long here."""

@@ -127,6 +127,9 @@ def noise_floor(
 ) -> float:
     """The barrier that would be seen on a line on which nothing changes: one policy, other episodes at each place.
 
+    The policies of a line play the same episodes at all places, so that their noise is the smaller of the two: what
+    exceeds the floor is no noise, while a barrier below it may still be one. More episodes lower the floor.
+
     Args:
         model: a trained agent.
         make_env: as in `evaluate`.
@@ -138,8 +141,8 @@ def noise_floor(
         In units of the return.
     """
     places = grid(alphas)
-    played = [evaluate(model, make_env, episodes=episodes, seed=seed + episodes * at) for at in range(len(places))]
-    return barrier(places, np.stack(played).mean(axis=1))
+    played = evaluate(model, make_env, episodes=episodes * len(places), seed=seed)
+    return barrier(places, played.reshape(len(places), episodes).mean(axis=1))
 
 
 def _demand_line(one: TrainingState, other: TrainingState) -> None:

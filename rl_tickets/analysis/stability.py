@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.families import holm
 from rl_tickets.evaluation.statistics import CONFIDENCE, Interval, checked
 
 
@@ -20,12 +22,14 @@ class Stability:
         interval: of it, two-sided 95 % (Student).
         floor: what 95 % of the seeds' noise floors lie below.
         excess: barriers less noise floors, paired by seed.
+        p: of no excess, two-sided; adjusted where several are judged together.
     """
 
     barrier: float
     interval: Interval
     floor: float
     excess: Contrast
+    p: float
 
     @property
     def seeds(self) -> int:
@@ -38,7 +42,7 @@ class Stability:
         the seeds. None: neither, or too few seeds."""
         if not self.excess.enough:
             return None
-        if self.excess.interval.low > 0:
+        if self.excess.difference > 0 and self.p < 1 - CONFIDENCE:
             return False
         return True if self.interval.high <= self.floor else None
 
@@ -67,5 +71,19 @@ def stability(barriers: ArrayLike, floors: ArrayLike) -> Stability:
         'stable'
     """
     found, noise = checked("barriers", barriers, (1,)), checked("floors", floors, (1,))
-    mean = contrast(found, np.zeros_like(found))
-    return Stability(mean.difference, mean.interval, float(np.quantile(noise, CONFIDENCE)), contrast(found, noise))
+    mean, excess = contrast(found, np.zeros_like(found)), contrast(found, noise)
+    return Stability(mean.difference, mean.interval, float(np.quantile(noise, CONFIDENCE)), excess, excess.p)
+
+
+def judged_together(family: Sequence[Stability]) -> list[Stability]:
+    """The same with p adjusted over all of them (Holm), so that what is called unstable holds together.
+
+    Example:
+        >>> one = stability([9.0, 6.0, 8.0, 4.0, 7.0, 5.0], [4.0, 4.0, 3.0, 4.0, 3.0, 3.0])
+        >>> one.verdict, judged_together([one] * 20)[0].verdict
+        ('unstable', 'undecided')
+    """
+    if not family:
+        return []
+    adjusted = holm([each.p for each in family])
+    return [replace(each, p=float(p)) for each, p in zip(family, adjusted, strict=True)]

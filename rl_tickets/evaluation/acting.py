@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from rl_tickets.evaluation.draws import Drawing, Draws
+from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
 from rl_tickets.evaluation.seeding import seeded
 
 
@@ -69,7 +69,7 @@ class Actor:
         ValueError: an environment with VecNormalize for an agent without.
     """
 
-    def __init__(self, model: Predicts, env: gym.Env[Any, Any] | VecEnv, draws: Draws | None) -> None:
+    def __init__(self, model: Predicts, env: gym.Env[Any, Any] | VecEnv, draws: EpisodeDraws | None) -> None:
         self._model, self._draws = model, draws
         normalize = model.get_vec_normalize_env() if hasattr(model, "get_vec_normalize_env") else None
         self.normalize: VecNormalize | None = normalize
@@ -123,7 +123,7 @@ def samples(model: BaseAlgorithm) -> bool:
     """
     space = deepcopy(model.observation_space)
     space.seed(0)
-    drawing = Drawing(Draws(0, 1))
+    drawing = Drawing(EpisodeDraws(0, 1))
     with seeded(0), drawing:
         model.predict(space.sample(), deterministic=False)
     return drawing.drew

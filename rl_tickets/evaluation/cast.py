@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rl_tickets.evaluation.acting import numbers
-from rl_tickets.evaluation.draws import Drawing, Draws
+from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
 from rl_tickets.training.cohorts.family import CannotJoin
 from rl_tickets.training.cohorts.imagined import Imagined
 from rl_tickets.training.cohorts.on_policy.acting import clipped
@@ -40,7 +40,7 @@ class Cast:
         draws: of sampled actions, for all rows of all agents; None: they play greedily.
     """
 
-    def __init__(self, playing: Playing, models: Sequence[Any], draws: Draws | None) -> None:
+    def __init__(self, playing: Playing, models: Sequence[Any], draws: EpisodeDraws | None) -> None:
         self._playing, self._space, self._draws = playing, models[0].action_space, draws
         self._weights, self._observations = playing.weights(models), playing.observations()
         self._noise = [] if draws is None else playing.noise()
@@ -99,7 +99,7 @@ def _demand_alike(playing: Playing, model: Any) -> None:
     """Raises CannotJoin where an agent acts otherwise than by its `predict`."""
     seen: Any = Imagined(ROWS, model.observation_space, model.action_space, seed=0).reset()
     for deterministic in (True, False):
-        draws, same = Draws(0, ROWS), Draws(0, ROWS)
+        draws, same = EpisodeDraws(0, ROWS), EpisodeDraws(0, ROWS)
         cast = Cast(playing, [model], None if deterministic else draws)
         for row in range(ROWS):
             cast.begin(row, row)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rl_tickets.training.cohorts.on_policy.sampling import exponential, normal, uniform
+
 BLOCK = 64
 """Environment steps for which noise is drawn at once."""
 ENDED = np.iinfo(np.int64).max
@@ -17,7 +19,7 @@ Fill = Callable[[torch.Tensor, torch.Generator], object]
 """Fills a tensor with noise in place."""
 
 
-class Draws:
+class EpisodeDraws:
     """Noise for the episodes that are being played, one in each row of a batch.
 
     It is a function of the evaluation's seed, the episode's number and the step in it alone.
@@ -27,7 +29,7 @@ class Draws:
         rows: how many episodes are played side by side.
 
     Example:
-        >>> one, many = Draws(0, rows=1), Draws(0, rows=3)
+        >>> one, many = EpisodeDraws(0, rows=1), EpisodeDraws(0, rows=3)
         >>> one.begin(0, episode=7), many.begin(2, episode=7)
         (None, None)
         >>> normal = lambda noise, generator: noise.normal_(generator=generator)
@@ -96,7 +98,7 @@ def _mixed(*numbers: int) -> int:
 
 
 class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Meanwhile torch's draws for a batch come from `Draws`, a row for each episode; torch's own generator stays.
+    """Meanwhile torch's draws for a batch come from `EpisodeDraws`, row by row; torch's own generator stays.
 
     These are the draws of SB3's action distributions. Others, and those of other shapes, are left to torch.
     Weights that are not numbers draw actions too, where torch would refuse.
@@ -105,7 +107,7 @@ class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         draws: of the episodes in the batch.
     """
 
-    def __init__(self, draws: Draws) -> None:
+    def __init__(self, draws: EpisodeDraws) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._draws = draws
         self._place = 0
@@ -134,18 +136,3 @@ class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _noise(self, like: torch.Tensor, fill: Fill) -> torch.Tensor:
         place, self._place = self._place, self._place + 1
         return self._draws.draw(place, like.shape[1:], fill).to(like)
-
-
-def exponential(noise: torch.Tensor, generator: torch.Generator) -> object:
-    """Of a race, which is how torch draws one of several classes."""
-    return noise.exponential_(1, generator=generator)
-
-
-def uniform(noise: torch.Tensor, generator: torch.Generator) -> object:
-    """In [0, 1)."""
-    return noise.uniform_(generator=generator)
-
-
-def normal(noise: torch.Tensor, generator: torch.Generator) -> object:
-    """Of mean 0 and variance 1."""
-    return noise.normal_(generator=generator)

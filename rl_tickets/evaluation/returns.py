@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rl_tickets.evaluation.acting import Actor, Predicts, samples
 from rl_tickets.evaluation.acting import RandomPolicy as RandomPolicy
 from rl_tickets.evaluation.cast import SLOTS, playing_of
-from rl_tickets.evaluation.draws import Draws
+from rl_tickets.evaluation.draws import EpisodeDraws
 from rl_tickets.evaluation.environments import Environments
 from rl_tickets.evaluation.episodes import PARALLEL, Episodes, demand_returns
 from rl_tickets.evaluation.plainly import play_single, play_vectorised
@@ -141,7 +141,7 @@ def _play_stacked(
 def _play_alone(model: Predicts, environments: Environments, deterministic: bool, episodes: int, seed: int) -> Episodes:
     vectorised = isinstance(environments.first, VecEnv)
     rows = environments.first.num_envs if vectorised else PARALLEL
-    draws = None if deterministic else Draws(seed, rows)
+    draws = None if deterministic else EpisodeDraws(seed, rows)
     with environments.lent(1 if vectorised else min(PARALLEL, episodes)) as envs:
         actor = Actor(model, envs[0], draws)
         if vectorised:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_tickets.evaluation.cast import ROWS, Cast
-from rl_tickets.evaluation.draws import Draws
+from rl_tickets.evaluation.draws import EpisodeDraws
 from rl_tickets.evaluation.environments import uncheck
 from rl_tickets.evaluation.episodes import Episodes, demand_numbers
 from rl_tickets.training.cohorts.on_policy.playing import Playing
@@ -30,7 +30,7 @@ class Stage:
     """
 
     def __init__(self, playing: Playing, models: Sequence[Any], deterministic: bool, episodes: int, seed: int) -> None:
-        draws = None if deterministic else Draws(seed, ROWS * len(models))
+        draws = None if deterministic else EpisodeDraws(seed, ROWS * len(models))
         self._cast, self._seed = Cast(playing, models, draws), seed
         self._parts = [_Part(slot, episodes) for slot in range(len(models))]
         self._sums = np.zeros(len(self._cast.seen))

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl_tickets.evaluation.acting import Actor, Predicts
-from rl_tickets.evaluation.draws import Draws
+from rl_tickets.evaluation.draws import EpisodeDraws
 from rl_tickets.evaluation.seeding import seeded
 from rl_tickets.evaluation.spaces import MakeEnv, demand_environment, demand_same_spaces
 
@@ -37,7 +37,7 @@ def visited(model: Predicts, make_env: MakeEnv, *, steps: int, seed: int = 1_000
             demand_same_spaces(model, env)
             if isinstance(env, VecEnv) or isinstance(env.observation_space, spaces.Dict):
                 raise ValueError("observations are gathered from a single environment that gives arrays, not from this")
-            actor, episode, over = Actor(model, env, Draws(seed, 1)), 0, True
+            actor, episode, over = Actor(model, env, EpisodeDraws(seed, 1)), 0, True
             starts = np.ones(1, dtype=bool)
             while len(found) < steps:
                 if over:

@@ -36,7 +36,7 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
 
     Args:
         folder: of a finished experiment.
-        experiment: that made it; only its agent and its environment are used.
+        experiment: that made it; only its agent, its environment and its `random_episodes` are used.
         episodes: of every policy, reset with the seeds that the folder's episodes had, and on from there.
         out: the new results folder.
         command: what its report names as the command that made it.
@@ -58,7 +58,8 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
             raise ValueError(
                 f'{folder} kept no final weights of its dense runs; run it again with Experiment(keep="all")'
             )
-        random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=episodes, seed=seed)
+        plays = experiment.random_episodes
+        random = play(RandomPolicy(model.action_space, seed), experiment.make_env, episodes=plays, seed=seed)
         rows = [
             row
             for start in track(range(0, len(levels), SLOTS), folder.name)
@@ -66,7 +67,7 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
         ]
     runs = {row.run for row in levels}
     rows += [row for row in read_layers(folder) if row.run in runs]
-    changed = {"episodes": episodes, "random_return": float(random.returns.mean())}
+    changed = {"episodes": episodes, "random_episodes": plays, "random_return": float(random.returns.mean())}
     described |= {"command": command, "settings": {**described["settings"], **changed}}
     write_whole(out / "experiment.json", (json.dumps(described, indent=1) + "\n").encode())
     append_rows(out, rows)

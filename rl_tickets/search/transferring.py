@@ -9,13 +9,13 @@ from contextlib import closing
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.correspondence import correspondence, modules_of
+from rl_tickets.agents.generators import draws_kept
 from rl_tickets.agents.making import MakeModel, fresh_agent
 from rl_tickets.search.carrying import Carrying
 from rl_tickets.search.misfits import MakeMask, refuse_layer
 from rl_tickets.search.transferred import Transferred
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.draws import draws_kept
 
 
 def transfer(

@@ -9,8 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
-from rl_tickets.agents.generators import Draws as Draws
-from rl_tickets.agents.generators import draws_kept as draws_kept
+from rl_tickets.agents.generators import Draws, draws_kept
 
 
 def first_draws(model: BaseAlgorithm) -> Draws:

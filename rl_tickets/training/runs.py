@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.generators import Draws
 from rl_tickets.agents.holding import held_mask, hold, hold_of
 from rl_tickets.agents.making import MakeModel, fresh_agent, provenance
 from rl_tickets.agents.schedules import retimed
@@ -19,7 +20,6 @@ from rl_tickets.agents.segments import SeedDraws, Segments
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.curve import LearningCurve
-from rl_tickets.training.draws import Draws
 from rl_tickets.training.during import During
 from rl_tickets.training.learners import usual_log_interval
 from rl_tickets.training.requests import Progress, Trained, Training

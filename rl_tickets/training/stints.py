@@ -11,10 +11,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from rl_tickets.agents.generators import Draws
 from rl_tickets.agents.holding import class_of, held_mask
 from rl_tickets.agents.segments import SeedDraws
 from rl_tickets.tickets.mask import Mask
-from rl_tickets.training.draws import Draws
 from rl_tickets.training.requests import DivergenceWarning
 
 

@@ -12,13 +12,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.utils import set_random_seed
 
+from rl_tickets.agents.generators import draws_kept
 from rl_tickets.agents.holding import LeakError, check_held
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.family import CannotJoin, PlainTrainingWarning, Shape
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.cohorts.tracing import compiler
-from rl_tickets.training.draws import draws_kept
 from rl_tickets.training.environments import demand_numbers, demand_own_environments
 from rl_tickets.training.learners import Learner
 

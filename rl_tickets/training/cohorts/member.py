@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
 
+from rl_tickets.agents.generators import Draws, draws_kept
 from rl_tickets.agents.holding import check_held
 from rl_tickets.training.cohorts.stepping import quick
-from rl_tickets.training.draws import Draws, draws_kept
 from rl_tickets.training.learners import Learner
 
 

@@ -15,13 +15,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.generators import Draws, draws_kept
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.family import CannotJoin, told
 from rl_tickets.training.cohorts.fingerprint import attributes, fingerprint
 from rl_tickets.training.cohorts.joining import family_of, shape_of
 from rl_tickets.training.cohorts.tracing import uncompiled
 from rl_tickets.training.cohorts.understudy import precision
-from rl_tickets.training.draws import Draws, draws_kept
 from rl_tickets.training.stints import Stint
 
 TOLERANCE = 1e-5

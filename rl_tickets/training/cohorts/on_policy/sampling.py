@@ -36,26 +36,29 @@ def sampler_of(distribution: object) -> Sampler | None:
     """The sampler of one of SB3's distributions; None for a kind that is not known."""
     match distribution:
         case CategoricalDistribution():
-            return Sampler(((distribution.action_dim,),), _exponential, lambda d, q: _categorical(d.distribution, q[0]))
+            return Sampler(((distribution.action_dim,),), exponential, lambda d, q: _categorical(d.distribution, q[0]))
         case MultiCategoricalDistribution():
-            return Sampler(tuple((n,) for n in distribution.action_dims), _exponential, _multi_categorical)
+            return Sampler(tuple((n,) for n in distribution.action_dims), exponential, _multi_categorical)
         case BernoulliDistribution():
-            return Sampler(((distribution.action_dims,),), _uniform, _bernoulli)
+            return Sampler(((distribution.action_dims,),), uniform, _bernoulli)
         case DiagGaussianDistribution() if type(distribution) is DiagGaussianDistribution:
-            return Sampler(((distribution.action_dim,),), _normal, _gaussian)
+            return Sampler(((distribution.action_dim,),), normal, _gaussian)
         case _:
             return None
 
 
-def _exponential(noise: torch.Tensor, generator: torch.Generator) -> object:
+def exponential(noise: torch.Tensor, generator: torch.Generator) -> object:
+    """Of a race, which is how torch draws one of several classes."""
     return noise.exponential_(1, generator=generator)
 
 
-def _uniform(noise: torch.Tensor, generator: torch.Generator) -> object:
+def uniform(noise: torch.Tensor, generator: torch.Generator) -> object:
+    """In [0, 1)."""
     return noise.uniform_(generator=generator)
 
 
-def _normal(noise: torch.Tensor, generator: torch.Generator) -> object:
+def normal(noise: torch.Tensor, generator: torch.Generator) -> object:
+    """Of mean 0 and variance 1."""
     return noise.normal_(generator=generator)
 
 

@@ -1,0 +1,150 @@
+"""Barriers between copies: their table, and the barrier against the step from which copies trained apart."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rl_tickets.analysis.stability import Stability, judged_together, stability
+from rl_tickets.tickets.archive import write_whole
+
+from . import looks
+from .looks import INK, MUTED
+from .wording import number, p_value, plain, spanned
+
+HEADS = ("search", "density", "copied at", "seeds", "barrier [95 %]", "noise floor", "policies, nats", "p, Holm", "")
+SAME_DENSITY = 3
+"""Significant digits in which densities of several seeds agree."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BarrierRow:
+    """What was seen between two copies of one run.
+
+    Args:
+        search: whose ticket was copied.
+        density: of the ticket, in (0, 1].
+        seed: training seed.
+        step: from which the copies trained apart, in environment steps.
+        barrier: in units of the return.
+        floor: what noise shows as one, in the same units.
+        policy_barrier: in nats.
+        returns: means on the line, from the first copy to the second.
+    """
+
+    search: str
+    density: float
+    seed: int
+    step: int
+    barrier: float
+    floor: float
+    policy_barrier: float
+    returns: tuple[float, ...]
+
+    @property
+    def of(self) -> tuple[str, float, int]:
+        """What several seeds are replicates of."""
+        return self.search, float(plain(self.density, SAME_DENSITY)), self.step
+
+    @classmethod
+    def from_cells(cls, cells: Mapping[str, str]) -> Self:
+        """A row of the file."""
+        return cls(
+            search=cells["search"],
+            density=float(cells["density"]),
+            seed=int(cells["seed"]),
+            step=int(cells["step"]),
+            barrier=float(cells["barrier"]),
+            floor=float(cells["floor"]),
+            policy_barrier=float(cells["policy_barrier"]),
+            returns=tuple(float(value) for value in cells["returns"].split()),
+        )
+
+
+def write_barriers(path: Path, rows: Iterable[BarrierRow]) -> None:
+    """One line for each pair of copies, sorted, whole or not at all."""
+    text = io.StringIO()
+    names = [field.name for field in dataclasses.fields(BarrierRow)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for row in sorted(rows, key=lambda row: (row.search, -row.density, row.step, row.seed)):
+        writer.writerow({**vars(row), "returns": " ".join(f"{value:.6g}" for value in row.returns)})
+    write_whole(path, text.getvalue().encode())
+
+
+def read_barriers(path: Path) -> list[BarrierRow]:
+    """What `write_barriers` wrote; nothing where there is no such file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [BarrierRow.from_cells(cells) for cells in csv.DictReader(file)]
+
+
+def stabilities(rows: Sequence[BarrierRow]) -> dict[tuple[str, float, int], Stability]:
+    """By search, density and step, over seeds; all judged together."""
+    groups: dict[tuple[str, float, int], list[BarrierRow]] = {}
+    order = list(dict.fromkeys(row.search for row in rows))
+    for row in sorted(rows, key=lambda row: (order.index(row.search), -row.density, row.step, row.seed)):
+        groups.setdefault(row.of, []).append(row)
+    found = [stability([row.barrier for row in of], [row.floor for row in of]) for of in groups.values()]
+    return dict(zip(groups, judged_together(found), strict=True))
+
+
+def barrier_table(rows: Sequence[BarrierRow]) -> Iterator[str]:
+    """Lines of Markdown: a row for each search, density and step."""
+    yield f"| {' | '.join(HEADS)} |"
+    yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
+    for (search, density, step), each in stabilities(rows).items():
+        nats = np.mean([row.policy_barrier for row in rows if row.of == (search, density, step)])
+        told = (spanned(each.barrier, each.interval), number(each.floor), f"{nats:.3g}", _p(each), each.verdict)
+        yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
+
+
+def _p(found: Stability) -> str:
+    return p_value(found.p).removeprefix("p ").removeprefix("= ") if found.excess.enough else "–"
+
+
+def barrier_plot(rows: Sequence[BarrierRow], title: str) -> Figure:
+    """A panel for each search, a line for each density with its interval; shaded is what noise alone may show."""
+    found = stabilities(rows)
+    searches = list(dict.fromkeys(search for search, _, _ in found))
+    densities = sorted({density for _, density, _ in found}, reverse=True)
+    steps = sorted({step for _, _, step in found})
+    figure, panels = looks.panels(searches, "copied at step", "barrier in return")
+    for search, axes in zip(searches, panels, strict=True):
+        own = {key[1:]: each for key, each in found.items() if key[0] == search}
+        axes.axhspan(0, max(each.floor for each in own.values()), color=MUTED, alpha=0.15, linewidth=0)
+        for place, density in enumerate(densities):
+            colour = INK if density == 1 else looks.ramp()(place / max(len(densities) - 1, 1))
+            _line(axes, [(steps.index(k), each) for (at, k), each in own.items() if at == density], colour, density)
+        axes.set_xticks(range(len(steps)), [looks.short(step) for step in steps])
+    known = {
+        line.get_label(): line
+        for axes in panels
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+    order = [plain(density) for density in densities]
+    figure.legend(
+        [known[name] for name in order], order, loc="outside right upper", frameon=False, fontsize=9, title="density"
+    )
+    looks.title(figure, title)
+    return figure
+
+
+def _line(axes: Axes, points: Sequence[tuple[int, Stability]], colour: Any, density: float) -> None:
+    """Filled where the copies are unstable."""
+    if not points:
+        return
+    axes.plot([at for at, _ in points], [each.barrier for _, each in points], color=colour, label=plain(density))
+    for at, each in points:
+        face = colour if each.stable is False else looks.PAPER
+        axes.plot(at, each.barrier, "o", markersize=5, markerfacecolor=face, markeredgecolor=colour)
+        if np.isfinite(each.interval.low):
+            axes.plot([at, at], [each.interval.low, each.interval.high], color=colour, linewidth=1, alpha=0.6)
