@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,10 @@ from test_cohort import (
     Sines,
     StopAt,
     Tags,
-    both_ways,
     largest_difference,
     setting,
     ticket_for,
-    together,
 )
-from test_cohort import ends as ends_of
 from test_moving_masks import Rewire, check_zeros, hold_in
 from test_rehearsal import untouched
 from tiny import ROOT
@@ -45,21 +41,28 @@ import rl_tickets as rt
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.training import trainers
-from rl_tickets.training.cohorts import rehearsing
+from rl_tickets.training.cohorts import rehearsing, tracing
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.off_policy import dqn as dqn_steps
-from rl_tickets.training.requests import Progress, Training
+from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.runs import Run
+from rl_tickets.training.trainers import Train
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 Make = Callable[[int], BaseAlgorithm]
 TOLERANCE = 1e-5
-OFF: dict[str, Any] = {"learning_rate": 1e-2, "learning_starts": 16, "batch_size": 8, "buffer_size": 60}
+OFF: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "learning_starts": 16,
+    "batch_size": 8,
+    "buffer_size": 60,
+    "train_freq": 4,
+}
 
 
 def dqn(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy", **changes: Any) -> DQN:
-    settings = {"target_update_interval": 10, "policy_kwargs": small(), **OFF, **changes}
+    settings = {"target_update_interval": 10, **little(), **OFF, **changes}
     return DQN(policy, env(), seed=seed, device="cpu", **settings)
 
 
@@ -69,13 +72,13 @@ def noise(cls: Any = NormalActionNoise, size: int = 1) -> ActionNoise:
 
 
 def td3(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", cls: Any = TD3, **changes: Any) -> TD3:
-    settings = {"policy_kwargs": small(), "action_noise": noise(), **OFF, "learning_rate": 2e-3, **changes}
+    settings = {"action_noise": noise(), **little(), **OFF, "learning_rate": 2e-3, **changes}
     found: TD3 = cls(policy, env(), seed=seed, device="cpu", **settings)
     return found
 
 
 def sac(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", **changes: Any) -> SAC:
-    settings = {"policy_kwargs": small(), **OFF, **changes}
+    settings = {**little(), **OFF, **changes}
     return SAC(policy, env(), seed=seed, device="cpu", **settings)
 
 
@@ -84,8 +87,13 @@ def steered(shape: tuple[int, ...], count: int = 1, normalize: bool = False) -> 
     return vec(partial(Choices, spaces.Box(-1, 3, shape)), count, normalize)
 
 
+def little(**more: Any) -> dict[str, Any]:
+    """One hidden layer: half as long to trace."""
+    return {"policy_kwargs": small(net_arch=[8], **more)}
+
+
 def optimizer(cls: type, **kwargs: Any) -> dict[str, Any]:
-    return {"policy_kwargs": small(optimizer_class=cls, optimizer_kwargs=kwargs)}
+    return little(optimizer_class=cls, optimizer_kwargs=kwargs)
 
 
 def choices(count: int = 1, normalize: bool = False) -> Any:
@@ -100,61 +108,83 @@ SMALL_MEMORY: dict[str, Any] = {
 }
 # With a larger epsilon Adam does not make steps of the rounding of gradients that are zero.
 IMAGES: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "optimizer_kwargs": {"eps": 1e-3}}
+SCHEDULE = LinearSchedule(1e-2, 0, 1.0)
+THREE = {"n_critics": 3}
+OWN = {"features_extractor_class": Sines}
+NO_TIME_LIMITS = {"replay_buffer_kwargs": {"handle_timeout_termination": False}}
 OPTIONS: dict[str, Make] = {
     "dqn": dqn,
-    "dqn: every step": partial(dqn, train_freq=1),
-    "dqn: several environments": partial(dqn, env=partial(cartpole, 3)),
-    "dqn: more gradient steps": partial(dqn, gradient_steps=3),
+    "dqn: every step, tight norm": partial(dqn, train_freq=1, max_grad_norm=0.01),
+    "dqn: several environments, more gradient steps": partial(dqn, env=partial(cartpole, 3), gradient_steps=3),
     "dqn: as many gradient steps as steps": partial(dqn, gradient_steps=-1, env=partial(choices, 2)),
     "dqn: no gradient steps": partial(dqn, gradient_steps=0),
-    "dqn: schedules": partial(dqn, learning_rate=LinearSchedule(1e-2, 0, 1.0), exploration_fraction=0.9),
-    "dqn: all at random": partial(dqn, exploration_final_eps=1.0),
+    "dqn: schedule, all at random": partial(dqn, learning_rate=SCHEDULE, exploration_final_eps=1.0),
+    "dqn: schedule of epsilon": partial(dqn, exploration_fraction=0.9, gamma=0.5),
     "dqn: never at random": partial(dqn, exploration_initial_eps=0.0, exploration_final_eps=0.0, learning_starts=0),
-    "dqn: polyak": partial(dqn, tau=0.3, target_update_interval=3),
-    "dqn: tight norm": partial(dqn, max_grad_norm=0.01),
-    "dqn: discount": partial(dqn, gamma=0.5),
+    "dqn: polyak, rmsprop": partial(
+        dqn, tau=0.3, target_update_interval=3, **optimizer(torch.optim.RMSprop, alpha=0.9)
+    ),
     "dqn: three steps": partial(dqn, n_steps=3, env=choices),
-    "dqn: three steps, several environments": partial(dqn, n_steps=3, env=partial(choices, 2)),
+    "dqn: three steps, normalised": partial(dqn, n_steps=3, env=partial(choices, 2, True)),
     "dqn: small memory": partial(dqn, env=choices, **SMALL_MEMORY),
     "dqn: small memory, several environments": partial(dqn, env=partial(choices, 2), **SMALL_MEMORY),
-    "dqn: time limits as ends": partial(dqn, env=choices, replay_buffer_kwargs={"handle_timeout_termination": False}),
     "dqn: time limits": partial(dqn, env=choices),
+    "dqn: time limits as ends": partial(dqn, env=choices, **NO_TIME_LIMITS),
     "dqn: normalised": partial(dqn, env=partial(vec, "CartPole-v1", 2, True)),
-    "dqn: normalised, three steps": partial(dqn, n_steps=3, env=partial(choices, 2, True)),
     "dqn: normalised elsewhere": partial(dqn, env=lambda: VecNormalize(VecFrameStack(choices(2), 2))),
     "dqn: observations as they are": partial(dqn, env=lambda: VecNormalize(cartpole(2), norm_obs=False)),
     "dqn: images": partial(dqn, policy="CnnPolicy", env=partial(vec, Image), policy_kwargs=IMAGES),
-    "dqn: own extractor": partial(dqn, policy_kwargs=small(features_extractor_class=Sines)),
-    "dqn: adamw": partial(dqn, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
-    "dqn: rmsprop": partial(dqn, **optimizer(torch.optim.RMSprop, alpha=0.9)),
+    "dqn: own extractor, adamw": partial(
+        dqn, **little(optimizer_class=torch.optim.AdamW, optimizer_kwargs={"weight_decay": 0.1}, **OWN)
+    ),
     "td3": td3,
-    "td3: Ornstein and Uhlenbeck": partial(td3, action_noise=noise(OrnsteinUhlenbeckActionNoise)),
+    "td3: Ornstein and Uhlenbeck, own extractor": partial(
+        td3, action_noise=noise(OrnsteinUhlenbeckActionNoise), **little(**OWN)
+    ),
     "td3: several environments": partial(td3, env=partial(pendulum, 3), gradient_steps=-1),
-    "td3: no noise": partial(td3, action_noise=None),
-    "td3: no delay": partial(td3, policy_delay=1, tau=0.3),
-    "td3: delay of three": partial(td3, policy_delay=3, train_freq=4, gradient_steps=4),
-    "td3: target noise": partial(td3, target_policy_noise=1.0, target_noise_clip=0.3),
-    "td3: three critics": partial(td3, policy_kwargs=small(n_critics=3)),
+    "td3: no delay, three critics": partial(td3, policy_delay=1, tau=0.3, **little(**THREE)),
+    "td3: delay of three": partial(td3, policy_delay=3, gradient_steps=4),
+    "td3: target noise, small memory": partial(td3, target_policy_noise=1.0, target_noise_clip=0.3, **SMALL_MEMORY),
     "td3: normalised": partial(td3, env=partial(pendulum, 2, True)),
     "td3: three steps": partial(td3, n_steps=3, env=partial(steered, (1,))),
-    "td3: small memory": partial(td3, **SMALL_MEMORY),
-    "td3: several dimensions": partial(td3, env=partial(steered, (2, 2)), action_noise=None),
-    "td3: own extractor": partial(td3, policy_kwargs=small(features_extractor_class=Sines)),
+    "td3: several dimensions, no noise": partial(td3, env=partial(steered, (2, 2)), action_noise=None),
     "ddpg": partial(td3, cls=DDPG),
     "sac": sac,
-    "sac: fixed coefficient": partial(sac, ent_coef=0.2),
-    "sac: coefficient from": partial(sac, ent_coef="auto_0.1", target_entropy=-3.0),
-    "sac: targets seldom": partial(sac, target_update_interval=2, train_freq=4, gradient_steps=5),
-    "sac: several environments": partial(sac, env=partial(pendulum, 3), gradient_steps=2),
-    "sac: noise": partial(sac, action_noise=noise()),
-    "sac: normalised": partial(sac, env=partial(pendulum, 2, True)),
-    "sac: three steps": partial(sac, n_steps=3, env=partial(steered, (1,))),
-    "sac: several dimensions": partial(sac, env=partial(steered, (2,), 2)),
-    "sac: schedule": partial(sac, learning_rate=LinearSchedule(1e-2, 0, 1.0), gamma=0.5),
-    "sac: three critics": partial(sac, policy_kwargs=small(n_critics=3)),
-    "sac: adamw": partial(sac, **optimizer(torch.optim.AdamW, weight_decay=0.1)),
-    "sac: own extractor": partial(sac, policy_kwargs=small(features_extractor_class=Sines)),
+    "sac: fixed coefficient, noise": partial(sac, ent_coef=0.2, action_noise=noise()),
+    "sac: coefficient from, schedule": partial(sac, ent_coef="auto_0.1", target_entropy=-3.0, learning_rate=SCHEDULE),
+    "sac: targets seldom": partial(sac, target_update_interval=2, gradient_steps=5),
+    "sac: several environments, normalised": partial(sac, env=partial(pendulum, 2, True), gradient_steps=2, gamma=0.5),
+    "sac: three steps, adamw": partial(
+        sac, n_steps=3, env=partial(steered, (1,)), **optimizer(torch.optim.AdamW, weight_decay=0.1)
+    ),
+    "sac: several dimensions, own extractor": partial(sac, env=partial(steered, (2,), 2), **little(**OWN)),
+    "sac: every step, three critics": partial(sac, train_freq=1, **little(**THREE)),
 }
+
+
+_STARTED: dict[bool, Train] = {}
+
+
+def train(runs: Sequence[Run | None]) -> None:
+    """In cohorts that were traced once for all tests: as at the levels of a search, each has new members."""
+    _STARTED.setdefault(tracing.compiler() is None, COHORTS.start())(runs)
+
+
+def together(*runs: Run | None) -> list[Trained | None]:
+    train(runs)
+    return [run and run.finish() for run in runs]
+
+
+def ends(*runs: Run | None) -> list[dict[str, torch.Tensor]]:
+    return [trained.end.policy for trained in together(*runs) if trained is not None]
+
+
+def both_ways(runs: Callable[[], list[Run]], train: Train = train) -> list[tuple[Run, Run]]:
+    """The same runs, trained in a cohort and by SB3."""
+    ours, theirs = runs(), runs()
+    train(ours)
+    PLAIN.start()(theirs)
+    return list(zip(ours, theirs, strict=True))
 
 
 def total_of(make: Make) -> int:
@@ -227,9 +257,9 @@ def test_updates_are_sb3s_own_train(option: str) -> None:
 
 
 WHOLE: dict[str, Make] = {
-    "dqn": partial(dqn, env=partial(choices, 2, True), learning_rate=LinearSchedule(1e-2, 0, 1.0), tau=0.5),
-    "td3": partial(td3, env=partial(pendulum, 2, True), learning_rate=LinearSchedule(1e-3, 0, 1.0)),
-    "sac": partial(sac, env=partial(pendulum, 2, True), learning_rate=LinearSchedule(1e-3, 0, 1.0)),
+    "dqn": partial(dqn, env=partial(choices, 2, True), learning_rate=SCHEDULE, tau=0.5, policy_kwargs=small()),
+    "td3": partial(td3, env=partial(pendulum, 2, True), learning_rate=SCHEDULE, policy_kwargs=small()),
+    "sac": partial(sac, env=partial(pendulum, 2, True), learning_rate=SCHEDULE, policy_kwargs=small()),
 }
 whole = pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 
@@ -282,15 +312,15 @@ def members(make: Make, count: int) -> list[Run]:
 @pytest.mark.parametrize("_how", [pytest.param("compiled", marks=pytest.mark.compiled), "uncompiled"])
 @agents
 def test_neighbours_do_not_change_one_bit_of_a_member(make: Make, _how: str) -> None:
-    everyone = ends_of(*members(make, 4))
-    alone = ends_of(None, None, members(make, 4)[2], None)
-    assert differing(alone[0], everyone[2]) == []
-    assert differing(ends_of(*reversed(members(make, 4)[:2]), None, members(make, 4)[3])[2], everyone[3]) == []
+    everyone = ends(*members(make, 3))
+    alone = ends(None, members(make, 3)[1], None)
+    assert differing(alone[0], everyone[1]) == []
+    assert differing(ends(*reversed(members(make, 2)), members(make, 3)[2])[2], everyone[2]) == []
 
 
 @agents
 def test_a_cohort_of_one_and_of_many_train_the_same_member(make: Make) -> None:
-    many, one = ends_of(*members(make, 4))[2], ends_of(members(make, 4)[2])[0]
+    many, one = ends(*members(make, 3))[2], ends(members(make, 3)[2])[0]
     assert largest_difference(many, one) < TOLERANCE
 
 
@@ -311,7 +341,7 @@ def continued(make: Make, count: int) -> list[Run]:
 
 @agents
 def test_members_that_warm_up_and_members_that_learn_share_a_cohort(make: Make) -> None:
-    for one, other in both_ways(lambda: continued(make, 4)):
+    for one, other in both_ways(lambda: continued(make, 3)):
         demand_alike(one.model, other.model)
 
 
@@ -372,7 +402,7 @@ def test_a_mask_that_moves_trains_the_same_weights_plain_and_in_a_cohort(make: M
     start = [ticket_for(make, seed).mask for seed in range(3)]
     for seed, (one, other) in enumerate(both_ways(runs)):
         assert one.mask == other.mask
-        assert one.mask.distance(start[seed]) > 0.05
+        assert one.mask.distance(start[seed]) > 0.02
         demand_alike(one.model, other.model, 1e-4)
         assert hold_in(one.model).gradient.keys() == hold_in(other.model).gradient.keys()
         for name, gradient in hold_in(other.model).gradient.items():
@@ -415,7 +445,7 @@ def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours(make: Ma
     assert [trained is not None and trained.diverged for trained in found] == [False, True, False]
     assert found[1] is not None
     assert found[1].timesteps < 96
-    for one, other in zip(ends_of(*runs(0, 1, 2))[::2], ends_of(*runs(0, 2)), strict=True):
+    for one, other in zip(ends(*runs(0, 1, 2))[::2], ends(*runs(0, 2)), strict=True):
         assert differing(one, other) == []
 
 
@@ -436,14 +466,12 @@ def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(make: Make, mon
         return [Run(setting(exploding, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
 
     monkeypatch.setattr(trainers, "Cohort", Counted)
-    train = COHORTS.start()
-    shared, apart = [level(0), level(1), level(2)], [level(0), level(1), level(2)]
-    for runs in shared:
-        train(runs)
+    again, shared, apart = COHORTS.start(), level(1), level(1)
+    again(level(0))
+    again(shared)
     assert len(cohorts) == 1
-    for runs in apart:
-        COHORTS.start()(runs)
-    for one, other in zip(chain(*shared), chain(*apart), strict=True):
+    COHORTS.start()(apart)
+    for one, other in zip(shared, apart, strict=True):
         assert one.finite == other.finite
         if one.finite:
             assert differing(tensors(one.model), tensors(other.model)) == []
@@ -526,9 +554,9 @@ def test_agents_whose_environments_share_an_action_space_draw_from_their_own() -
 class Changing(BaseCallback):
     """Changes something between a rollout and its update, once."""
 
-    def __init__(self, change: Callable[[Any], object]) -> None:
+    def __init__(self, change: Callable[[Any], object] | None) -> None:
         super().__init__()
-        self._change: Callable[[Any], object] | None = change
+        self._change = change
 
     def _on_step(self) -> bool:
         return True
@@ -590,21 +618,26 @@ LIVE = {
 DQN_LIVE = {"norm": put("max_grad_norm", 0.01), "targets": put("tau", 0.1), "rate": put("exploration_rate", 0.9)}
 
 
-def changed(make: Make, change: Callable[[Any], object]) -> list[BaseAlgorithm]:
+def changed(make: Make, change: Callable[[Any], object], train: Train = train) -> list[BaseAlgorithm]:
     """The second of two, trained with its neighbour and by SB3."""
-    ours = [make(0), make(1)]
-    rt.learn(ours, 64, [Changing(lambda _: None), Changing(change)])
-    demand_alike(ours[0], make(0).learn(64))
-    theirs = make(1).learn(64, Changing(change))
-    assert largest_difference(theirs.policy.state_dict(), make(1).learn(64).policy.state_dict()) > 1e-5
-    return [ours[1], theirs]
+
+    def run(seed: int, change: Callable[[Any], object] | None = None) -> Run:
+        return Run(setting(make, seed, 64, callback=partial(Changing, change)), Training(0))
+
+    (first, by_sb3), (second, theirs) = both_ways(lambda: [run(0), run(1, change)], train)
+    demand_alike(first.model, by_sb3.model)
+    unchanged = run(1)
+    PLAIN.start()([unchanged])
+    assert largest_difference(theirs.model.policy.state_dict(), unchanged.model.policy.state_dict()) > 1e-5
+    return [second.model, theirs.model]
 
 
-@agents
-@pytest.mark.parametrize("name", COMPILED_IN)
+@pytest.mark.parametrize(
+    ("make", "name"), [(dqn, "batch_size"), (dqn, "requires_grad"), (td3, "optimizer"), (sac, "requires_grad")]
+)
 def test_a_setting_that_a_callback_changes_counts_and_is_told(make: Make, name: str) -> None:
     with pytest.warns(rt.PlainTrainingWarning, match=f"a callback changed its {name}$") as said:
-        pair = changed(make, COMPILED_IN[name])
+        pair = changed(make, COMPILED_IN[name], COHORTS.start())
     assert len(said) == 1
     demand_alike(*pair)
 

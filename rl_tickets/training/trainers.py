@@ -128,7 +128,6 @@ class Cohorts:
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """Why such an agent cannot join a cohort, or None."""
         try:
-            Cohort(model, shape_of(model, ()), slots=1)
             demand_alike(model)
         except CannotJoin as reason:
             return str(reason)

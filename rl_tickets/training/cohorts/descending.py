@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from rl_tickets.training.cohorts.optimizers import Moments, Rule
+from rl_tickets.training.cohorts.optimizers import Moments, Rule, along
 
 Tensors = dict[str, torch.Tensor]
 
@@ -49,11 +49,6 @@ def stepped(
     sizes = [_stored(size) for size in rule.sizes(rates, counts.double())]
     found = {name: rule.step(weight, gradients[name], moments[name], *sizes) for name, weight in weights.items()}
     return {name: weight for name, (weight, _) in found.items()}, {name: moved for name, (_, moved) in found.items()}
-
-
-def along(values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """One value for each member, as something to multiply a stacked tensor with."""
-    return values.to(tensor.dtype).view(-1, *(1 for _ in tensor.shape[1:]))
 
 
 def _stored(values: torch.Tensor) -> torch.Tensor:

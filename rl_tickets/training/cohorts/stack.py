@@ -86,7 +86,7 @@ class Stack:
         for name, stacked in (*self.weights.items(), *self.fixed.items()):
             stacked[slot] = tensors[name].detach()
             if name not in self._buffers:
-                tensors[name].data = stacked[slot]
+                tensors[name].data = _of_slot(stacked, slot)
         for path, part in self.parts.items():
             optimizer = self.optimizer(path, model)
             states = [optimizer.state.get(tensors[name], {}) for name in part.names]
@@ -98,12 +98,12 @@ class Stack:
             for name, state in zip(part.names, states, strict=True):
                 # Before its first step an optimizer has no state, and here it has none either.
                 for key, initial in part.rule.moments(self.weights[name][slot]).items():
-                    moment = self.moments[name][key][slot]
+                    moment = _of_slot(self.moments[name][key], slot)
                     moment.copy_(state.get(key, initial))
                     if key in state:
                         state[key] = moment
                 if even and "step" in state:
-                    state["step"] = part.rule.count(self.counts[path][slot])
+                    state["step"] = part.rule.count(_of_slot(self.counts[path], slot))
         self._note(slot, model, tensors)
 
     def adopt(self, slot: int, model: Any) -> None:
@@ -133,7 +133,7 @@ class Stack:
         lent = self._lent[slot]
         assert lent is not None, "publish follows place"
         for path, part in self.parts.items():
-            count = part.rule.count(self.counts[path][slot])
+            count = part.rule.count(_of_slot(self.counts[path], slot))
             if not count or (path in lent.published and isinstance(count, torch.Tensor)):
                 continue  # A tensor is a view, and counts by itself.
             optimizer = self.optimizer(path, model)
@@ -141,7 +141,7 @@ class Stack:
                 state = optimizer.state[lent.tensors[name]]
                 state["step"] = count
                 for key, moment in self.moments[name].items():
-                    state[key] = moment[slot]
+                    state[key] = _of_slot(moment, slot)
             if path not in lent.published:
                 self._note(slot, model, lent.tensors)
 
@@ -234,6 +234,11 @@ def _demand_covered(mask: Mask, names: Collection[str]) -> None:
             f"the mask covers {beyond[0]!r}, which this cohort does not mask: it was made for masks over "
             f"{', '.join(sorted(names))}; hold a mask over all layers before training, or train with plain SB3"
         )
+
+
+def _of_slot(stacked: torch.Tensor, slot: int) -> torch.Tensor:
+    """A view of one member's, whose storage ends where it does: `torch.save` writes whole storages."""
+    return torch.from_numpy(stacked[slot : slot + 1].numpy()).squeeze(0)
 
 
 def _stacked(tensor: torch.Tensor, members: int) -> torch.Tensor:

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from rl_tickets.training.cohorts.descending import Tensors, along, clipped, masked, stepped
+from rl_tickets.training.cohorts.descending import Tensors, clipped, masked, stepped
 from rl_tickets.training.cohorts.off_policy.algorithm import Algorithm, Batch, Here, Loss, Phase, Stage, Terms
 from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.optimizers import along
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 
