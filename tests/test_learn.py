@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import gymnasium as gym
 import numpy as np
@@ -152,6 +153,12 @@ def test_tensorboard_has_a_run_of_each(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["PPO_1", "PPO_2", "mine_1"]
 
 
+def tensor_bytes(path: Path) -> dict[str, int]:
+    """Of the parts of an SB3 file that torch wrote: it writes whole storages, views or not."""
+    with ZipFile(path) as file:
+        return {part.filename: part.file_size for part in file.infolist() if part.filename.endswith(".pth")}
+
+
 def test_sb3s_own_callbacks_do_in_a_cohort_what_they_do_plainly(tmp_path: Path) -> None:
     def callbacks(folder: Path) -> CallbackList:
         watch = EvalCallback(
@@ -181,6 +188,7 @@ def test_sb3s_own_callbacks_do_in_a_cohort_what_they_do_plainly(tmp_path: Path) 
             first, second = (PPO.load(folder / name, device="cpu") for folder in (ours, theirs))
             assert difference(first, second) < 1e-5
             assert first.num_timesteps == second.num_timesteps
+            assert tensor_bytes(ours / name) == tensor_bytes(theirs / name)
 
 
 class Steps(BaseCallback):

@@ -13,10 +13,11 @@ import pytest
 import torch
 from agents_matrix import Image, cartpole, differing, pendulum, small, tensors, vec
 from gymnasium import spaces
-from stable_baselines3 import DDPG, DQN, SAC, TD3
+from stable_baselines3 import DDPG, DQN, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNormalize
@@ -33,6 +34,7 @@ from test_cohort import (
     setting,
     ticket_for,
 )
+from test_learn import tensor_bytes
 from test_moving_masks import Rewire, check_zeros, hold_in
 from test_rehearsal import untouched
 from tiny import ROOT
@@ -506,6 +508,26 @@ def test_afterwards_a_member_is_an_agent_like_any_other(make: Make, tmp_path: Pa
 
 
 @agents
+def test_a_checkpoint_holds_one_member_alone(make: Make, tmp_path: Path) -> None:
+    def checkpoint(name: str, seed: int) -> CheckpointCallback:
+        return CheckpointCallback(24, str(tmp_path / name / str(seed)), save_replay_buffer=True)
+
+    rt.learn([make(seed) for seed in range(2)], 48, [checkpoint("ours", seed) for seed in range(2)])
+    for seed in range(2):
+        make(seed).learn(48, checkpoint("theirs", seed))
+    written = sorted(path.relative_to(tmp_path / "theirs") for path in (tmp_path / "theirs").rglob("*.*"))
+    assert len(written) == 2 * 2 * 2
+    cls: Any = type(make(0))
+    for name in (name for name in written if name.suffix == ".zip"):
+        ours, theirs = tmp_path / "ours" / name, tmp_path / "theirs" / name
+        assert tensor_bytes(ours) == tensor_bytes(theirs)
+        one, other = (cls.load(path, device="cpu") for path in (ours, theirs))
+        for agent, path in ((one, ours), (other, theirs)):
+            agent.load_replay_buffer(path.with_name(path.stem.replace("model", "model_replay_buffer") + ".pkl"))
+        demand_alike(one, other)
+
+
+@agents
 def test_callbacks_see_what_sb3_shows_them(make: Make) -> None:
     shown: list[Any] = []
 
@@ -667,7 +689,12 @@ class OwnPredict(DQNPolicy):
         return super().predict(*args, **kwargs)
 
 
+def her(seed: int) -> DQN:
+    return DQN("MultiInputPolicy", BitFlippingEnv(4), replay_buffer_class=HerReplayBuffer, seed=seed, device="cpu")
+
+
 REASONS: dict[str, Make] = {
+    "its transitions are kept in a HerReplayBuffer": her,
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **OFF),
     "OwnPredict has a predict method of its own": partial(dqn, policy=OwnPredict),
     "its transitions are kept in a OwnBuffer": partial(dqn, replay_buffer_class=OwnBuffer),

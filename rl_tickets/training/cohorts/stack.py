@@ -103,7 +103,7 @@ class Stack:
                     if key in state:
                         state[key] = moment
                 if even and "step" in state:
-                    state["step"] = part.rule.count(_of_slot(self.counts[path], slot))
+                    state["step"] = self._count(path, slot)
         self._note(slot, model, tensors)
 
     def adopt(self, slot: int, model: Any) -> None:
@@ -133,17 +133,21 @@ class Stack:
         lent = self._lent[slot]
         assert lent is not None, "publish follows place"
         for path, part in self.parts.items():
-            count = part.rule.count(_of_slot(self.counts[path], slot))
+            count = self._count(path, slot)
             if not count or (path in lent.published and isinstance(count, torch.Tensor)):
                 continue  # A tensor is a view, and counts by itself.
             optimizer = self.optimizer(path, model)
             for name in part.names:
                 state = optimizer.state[lent.tensors[name]]
-                state["step"] = count
+                state["step"] = self._count(path, slot)
                 for key, moment in self.moments[name].items():
                     state[key] = _of_slot(moment, slot)
             if path not in lent.published:
                 self._note(slot, model, lent.tensors)
+
+    def _count(self, path: str, slot: int) -> torch.Tensor | int:
+        """How many steps an optimizer has made, as it keeps that: a tensor of its own for each of its weights."""
+        return self.parts[path].rule.count(_of_slot(self.counts[path], slot))
 
     def _note(self, slot: int, model: Any, tensors: dict[str, torch.Tensor]) -> None:
         optimizers: dict[str, Optimizer] = {path: find(model) for path, find in self._optimizers.items()}
