@@ -36,7 +36,7 @@ _UNLIKE = {"policy", "env", "_logger", "rollout_buffer", "replay_buffer", "ep_in
 
 
 def demand_alike(model: BaseAlgorithm) -> None:
-    """Rehearses two rollouts and their updates, where agents of this shape did not yet rehearse in this process.
+    """Rehearses a few rollouts and their updates, where agents of this shape did not yet rehearse in this process.
 
     Neither the agent nor its environment or its random numbers are touched.
 
