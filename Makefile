@@ -17,7 +17,7 @@ $(VENV)/dev: pyproject.toml constraints.txt
 	touch $(VENV)/runtime $@
 
 demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under 4 minutes on 2 cores
-	$(BIN)/python scripts/cartpole.py --seeds 10 --dense-seeds 20 --levels 6 --timesteps 20000 --searches imp random_reinit --out $(DEMO)
+	$(BIN)/python scripts/cartpole.py --seeds 10 --dense-seeds 20 --levels 5 --timesteps 20000 --searches imp random_reinit --out $(DEMO)
 
 test: $(VENV)/dev  ## every test
 	$(BIN)/pytest -n 2

@@ -79,6 +79,7 @@ from rl_tickets.search.misfits import refuse_layer as refuse_layer
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.small_dense import SmallDense as SmallDense
 from rl_tickets.search.transfer import SavedTickets as SavedTickets
 from rl_tickets.search.transfer import Transfer as Transfer
 from rl_tickets.search.transferred import LayerTransfer as LayerTransfer

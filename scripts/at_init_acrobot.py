@@ -5,7 +5,7 @@ from measures.at_init import at_init
 
 import rl_tickets as rt
 
-experiment = at_init(acrobot, "at_init_acrobot", seeds=40, levels=7)
+experiment = at_init(acrobot.scaled(60_000), "at_init_acrobot", seeds=40, levels=7)
 
 if __name__ == "__main__":
     rt.main(experiment)

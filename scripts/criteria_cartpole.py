@@ -8,7 +8,7 @@ from measures.criteria import WAYS, by_criterion
 import rl_tickets as rt
 
 unprotected = {"magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last=False)}
-experiment = replace(by_criterion(cartpole.scaled(30_000), "criteria_cartpole"), searches=WAYS | unprotected)
+experiment = replace(by_criterion(cartpole, "criteria_cartpole"), searches=WAYS | unprotected)
 
 if __name__ == "__main__":
     rt.main(experiment)

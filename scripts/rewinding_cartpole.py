@@ -9,11 +9,12 @@ from cartpole import experiment as cartpole
 
 import rl_tickets as rt
 
-LATE = 5_120
+LATE = 10_240
 experiment = replace(
     cartpole,
     name="rewinding_cartpole",
-    densities=(1.0, 0.5, 0.25, 0.125, 0.0625),
+    seeds=20,
+    dense_seeds=None,
     searches={
         "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
         "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),

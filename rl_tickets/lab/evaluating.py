@@ -16,10 +16,10 @@ from typing import Any
 from rich.progress import track
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.describing import describe_agent
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.cast import SLOTS
 from rl_tickets.evaluation.returns import RandomPolicy, play, play_both_ways
-from rl_tickets.lab.description import describe_agent
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import returns_row, sampled_return
 from rl_tickets.lab.store import Store
@@ -91,7 +91,7 @@ def _played(
 def _restored(store: Store, experiment: Experiment, run: Run) -> BaseAlgorithm:
     trained = store.trained(run)
     assert trained is not None
-    model = fresh_agent(experiment.make_model, run.seed)
+    model = fresh_agent(experiment.make_model_of(run.search, trained), run.seed)
     trained.end.restore(model)
     return model
 

@@ -19,6 +19,7 @@ from rl_tickets.search.weight_controls import random_reinit
 from rl_tickets.tickets.densities import check_densities, geometric
 from rl_tickets.tickets.identity import describe
 from rl_tickets.tickets.mask import Prunable
+from rl_tickets.training.requests import Trained
 from rl_tickets.training.trainers import Cohorts, Trainer
 
 Keep = Literal["all", "last", "none"]
@@ -150,6 +151,11 @@ class Experiment:
         """What the plans may know of this experiment, for one seed."""
         densities = tuple(float(density) for density in self.densities)
         return Setup(self.make_model, seed, self.total_timesteps, densities, self.prunable, self.plans, outcomes_of)
+
+    def make_model_of(self, search: str, trained: Trained) -> MakeModel:
+        """What made the agent of a training; the experiment's agent for searches that it does not know."""
+        plan = self.plans.get(search)
+        return self.make_model if plan is None else plan.make_model_of(trained, self.setup(self.all_seeds[0]))
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

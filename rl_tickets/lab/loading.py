@@ -42,12 +42,20 @@ def agent_of(file: Path, *, algorithm: str | None = None, script: Path | None = 
         raise ValueError(
             f"{file} has weights but no architecture, and lies in no results folder; say what makes its agent: --script"
         )
-    model = fresh_agent(experiment_of(folder or file.parent, script).make_model, 0)
+    experiment = experiment_of(folder or file.parent, script)
     if kind == "ticket":
-        return Ticket.load(file).plant(model)
+        return Ticket.load(file).plant(fresh_agent(experiment.make_model, 0))
     del tree["kind"]
-    Trained.from_tree(tree).end.restore(model)
+    trained = Trained.from_tree(tree)
+    model = fresh_agent(experiment.make_model_of(_search_of(file, folder), trained), 0)
+    trained.end.restore(model)
     return model
+
+
+def _search_of(file: Path, folder: Path | None) -> str:
+    """The search whose final weights a file of a results folder holds; empty for one that lies elsewhere."""
+    parts = file.resolve().relative_to(folder).parts if folder is not None else ()
+    return parts[1] if len(parts) > 2 and parts[0] == "weights" else ""
 
 
 def _class(algorithm: str | None, file: Path) -> type[BaseAlgorithm]:

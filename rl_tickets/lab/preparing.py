@@ -53,13 +53,22 @@ def prepared(experiment: Experiment, store: Store) -> tuple[Experiment, Descript
         check_env(model, experiment.make_env)
         _demand_seeded(experiment, model)
         experiment = experiment.on_grid()
-        for plan in experiment.searches.values():
-            plan.check_agent(model, experiment.setup(experiment.all_seeds[0]))
+        _check_agent(experiment, model)
         experiment = _sized(_joined(experiment, model), model)
         description = Description.of(experiment, model, _random(experiment, model, known(store.description)))
     if (env := model.get_env()) is not None:
         env.close()
     return experiment, description
+
+
+def _check_agent(experiment: Experiment, model: BaseAlgorithm) -> None:
+    """Raises ValueError that names the search which could not train this agent."""
+    setup = experiment.setup(experiment.all_seeds[0])
+    for name, plan in experiment.searches.items():
+        try:
+            plan.check_agent(model, setup)
+        except ValueError as error:
+            raise ValueError(f"search {name!r}: {error}") from error
 
 
 def _random(experiment: Experiment, model: BaseAlgorithm, before: Mapping[str, Any]) -> dict[str, float]:

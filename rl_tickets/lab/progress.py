@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,8 +44,9 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
             bar.update(shown, completed=round(done, 2))
             if time.monotonic() - last > MINUTE and not console.is_terminal:
                 last = time.monotonic()
-                left = (total - done) * (last - began) / max(done - first, 1e-9)
-                console.print(f"{experiment.name}: {done:.1f} of {total} levels, about {left / MINUTE:.0f} min left")
+                left = (total - done) * (last - began) / (done - first) if done > first else math.inf
+                told = f", about {left / MINUTE:.0f} min left" if math.isfinite(left) else ""
+                console.print(f"{experiment.name}: {done:.1f} of {total} levels{told}")
 
         yield tell
         tell()

@@ -74,7 +74,7 @@ class Recorder:
         model.logger.close()
         ticket = ticket_of(request, trained)
         moved = 0.0
-        if request.level > 0:
+        if request.level > 0 and request.ticket is not None:
             moved = trained.mask.kept_distance(before or Mask.full(trained.mask))
         found = self._paths(identity, run, trained)
         level = self._level_row(identity, request, trained, ticket, played, moved, found)
@@ -112,7 +112,7 @@ class Recorder:
             path = str(ticket.save(self.store.ticket(run)).relative_to(self.store.folder))
         return LevelRow(
             run=run,
-            density=trained.mask.density,
+            density=_share(request, trained.mask),
             mean_return=float(played.greedy.returns.mean()),
             timesteps=trained.timesteps,
             start=request.begins_at(),
@@ -121,12 +121,12 @@ class Recorder:
             problem=trained.problem,
             collapsed=" ".join(ticket.provenance.get("collapsed", ())),
             ticket=path,
-            overall_density=ticket.overall_density,
+            overall_density=None if request.dense_weights else ticket.overall_density,
             sampled_return=sampled_return(played),
             spent=request.spent,
-            effective_density=found.live.density if found else None,
-            effective_actor_density=_density_of("actor", found, trained) if found else None,
-            effective_critic_density=_density_of("critic", found, trained) if found else None,
+            effective_density=_share(request, found.live) if found else None,
+            effective_actor_density=_density_of("actor", found, request, trained) if found else None,
+            effective_critic_density=_density_of("critic", found, request, trained) if found else None,
             live_units=found.live_units if found else None,
         )
 
@@ -152,8 +152,15 @@ class Recorder:
         )
 
 
-def _density_of(network: str, found: Paths, trained: Trained) -> float | None:
-    """Effective density of the actor's or the critic's own layers."""
+def _share(request: Training, mask: Mask) -> float:
+    """Kept weights among all of the agent's, or of the dense one that the request counts them among."""
+    return mask.density if request.dense_weights is None else mask.kept / request.dense_weights
+
+
+def _density_of(network: str, found: Paths, request: Training, trained: Trained) -> float | None:
+    """Effective density of the actor's or the critic's own layers; of another dense agent's, nobody counted them."""
+    if request.dense_weights is not None:
+        return None
     counts = [layer for name, layer in found.live.layers.items() if network_of(name, trained.copies) == network]
     return sum(layer.kept for layer in counts) / sum(layer.total for layer in counts) if counts else None
 

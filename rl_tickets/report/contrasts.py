@@ -76,32 +76,35 @@ def _family(
 
 def _beside(search: str, other: str, levels: Mapping[str, Sequence[LevelSummary]], control: bool) -> Beside | None:
     """Both over all densities, not yet adjusted."""
-    pairs = [pair for pair in _paired(levels[search], levels[other]) if _seeds(*pair)]
+    paired = _with_tickets if control else _at_same_density
+    pairs = [pair for pair in paired(levels[search], levels[other]) if _seeds(*pair)]
     seeds = sorted(set.intersection(*(_seeds(*pair) for pair in pairs))) if pairs else []
     if not seeds:
         return None
     single = [_contrast([pair], sorted(_seeds(*pair))) for pair in pairs]
     adjusted = holm([each.p for each in single])
     at = [
-        AtDensity(statistics.mean((one.density, two.density)), each, float(p))
+        AtDensity(one.density if control else statistics.mean((one.density, two.density)), each, float(p))
         for (one, two), each, p in zip(pairs, single, adjusted, strict=True)
     ]
     mean = _contrast(pairs, seeds)
     return Beside(search, other, control, mean, mean.p, tuple(at))
 
 
-def _paired(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
-    """Levels at the same density: of several, where pruning stalled, the one with the same number.
+def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummary]) -> list[Pair]:
+    """Each control with the ticket that it is a control of, at the level of the same number."""
+    tickets = {level.level: level for level in levels}
+    return [(tickets[control.level], control) for control in controls if control.level in tickets]
 
-    An agent of another size counts its density otherwise; where none agrees, levels are paired by their numbers.
-    """
+
+def _at_same_density(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
+    """Levels at the same density: of several, where pruning stalled, the one with the same number."""
     pairs = []
     for other in others:
         near = [level for level in levels if abs(level.density - other.density) < SAME_DENSITY * other.density]
-        same = [level for level in near or levels if level.level == other.level]
+        same = [level for level in near if level.level == other.level]
         pairs += [(level, other) for level in (same or near)[:1]]
-    agreeing = [pair for pair in pairs if abs(pair[0].density - pair[1].density) < SAME_DENSITY * pair[1].density]
-    return agreeing or pairs
+    return pairs
 
 
 def _seeds(one: LevelSummary, two: LevelSummary) -> set[int]:

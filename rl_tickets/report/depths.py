@@ -14,10 +14,11 @@ from .rows import LayerRow
 def layer_densities(rows: Sequence[LayerRow], names: Sequence[str]) -> Figure | None:
     """Density of each layer over the levels, mean of the seeds: where each search takes the weights from.
 
-    None where no level was pruned; `names` are the searches in their order.
+    None where no level was pruned; `names` are the searches in their order. Small dense agents prune nothing.
     """
     density = _densities(rows)
-    shown = [name for name in names if any(search == name and level > 0 for search, _, level in density)]
+    pruned = {search for (search, _, level), kept in density.items() if level > 0 and kept < 1}
+    shown = [name for name in names if name in pruned]
     if not shown:
         return None
     layers = list(dict.fromkeys(layer for row in rows for layer in row.counts))

@@ -29,6 +29,7 @@ class Results:
     layers: tuple[LayerRow, ...]
     curves: tuple[Series, ...]
     distances: tuple[Series, ...]
+    sizes: tuple[Series, ...] = ()
 
     @property
     def stopped(self) -> dict[Run, int]:
@@ -75,6 +76,7 @@ class Results:
             layers=_sorted(read_layers, folder),
             curves=_sorted(partial(read_series, table="curves"), folder),
             distances=_sorted(partial(read_series, table="distances"), folder),
+            sizes=_sorted(partial(read_series, table="sizes"), folder),
         )
 
 

@@ -19,6 +19,7 @@ from .results import Results
 from .rows import LevelRow
 from .savings import Savings
 from .searches import DENSE, Described
+from .sizes import sizes
 
 MARGIN = 0.05
 
@@ -70,6 +71,8 @@ class Summary:
     """The same with policies played as they were trained, actions sampled; None where none were, or not all."""
     problem: str
     """Why no verdict is possible, or empty."""
+    sizes: tuple[str, ...] = ()
+    """Sentences about agents of another size than the experiment's."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -106,6 +109,7 @@ class Summary:
             seeds_needed=_needed(judge, searches),
             sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
+            sizes=tuple(sizes(results.sizes)),
         )
 
     def __repr__(self) -> str:

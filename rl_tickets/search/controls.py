@@ -7,21 +7,21 @@ The functions that make one are in `weight_controls`, `mask_controls` and `unit_
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
-from rl_tickets.search.plan import DENSE, Plan, Search, Setup
+from rl_tickets.agents.making import MakeModel
+from rl_tickets.search.control_plan import ControlPlan
+from rl_tickets.search.plan import Search, Setup
 from rl_tickets.tickets.densities import as_floats
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.ticket import Ticket
-from rl_tickets.training.requests import Name
 
 MakeControl = Callable[..., Ticket]
 """`(ticket, make_model, *, seed) -> Ticket`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Control(Plan):
+class Control(ControlPlan):
     """Trains a control beside every ticket of another plan: the same request, but for the ticket.
 
     Seed, start, rewind point and budget are the ticket's own, whatever plan it comes from; moments are dropped, since
@@ -45,7 +45,6 @@ class Control(Plan):
     make: MakeControl
     of: str = "imp"
     at: Sequence[float] | None = None
-    keeps_tickets = False
 
     def __post_init__(self) -> None:
         if not callable(self.make):
@@ -58,53 +57,16 @@ class Control(Plan):
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
-        for request, _ in setup.outcomes_of(self.of):
-            if request.ticket is None or not self._stands(request.level, setup):
-                continue
+        for request, ticket in self.tickets(setup):
             assert request.start is not None
-            ticket = _made(self.make, request.ticket, setup)
+            ticket = _made(self.make, ticket, request.make_model or setup.make_model, setup.seed)
             start = request.start.with_policy(ticket.weights)
             yield dataclasses.replace(request, ticket=ticket, start=start, keep_at=())
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The plan whose tickets it changes."""
-        return (*super().needs, self.of)
 
-    @property
-    def control_of(self) -> str | None:
-        """The same."""
-        return self.of
-
-    def trainings(self, setup: Setup) -> tuple[Name, ...]:
-        """Those of the other plan that train a ticket: all but a dense run of its own."""
-        named = setup.plans[self.of].trainings(setup)
-        return tuple(name for name in named if name.level > 0 and self._stands(name.level, setup))
-
-    def aims(self, setup: Setup) -> tuple[float, ...]:
-        """Those of the other plan."""
-        return setup.plans[self.of].aims(setup)
-
-    def _stands(self, level: int, setup: Setup) -> bool:
-        """Whether the ticket of a level has a control."""
-        return self.at is None or any(math.isclose(self.aims(setup)[level], density) for density in self.at)
-
-    def check(self, setup: Setup) -> None:
-        """See `Plan`."""
-        source = setup.plans.get(self.of)
-        if source is None or source.control_of is not None:
-            choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
-            raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
-        sparse = self.aims(setup)[1:]
-        for density in self.at or ():
-            if not any(math.isclose(density, aim) for aim in sparse):
-                choices = ", ".join(f"{aim:g}" for aim in sparse)
-                raise ValueError(f"a control at density {density:g}, at which {self.of!r} has no ticket: {choices}")
-
-
-def _made(make: MakeControl, ticket: Ticket, setup: Setup) -> Ticket:
+def _made(make: MakeControl, ticket: Ticket, make_model: MakeModel, seed: int) -> Ticket:
     """What a function gives as the control of a ticket, if it is a ticket."""
-    control = make(ticket, setup.make_model, seed=setup.seed)
+    control = make(ticket, make_model, seed=seed)
     if not isinstance(control, Ticket):
         raise TypeError(
             f"the control {name_of(make)} gave {_kind(control)} instead of a Ticket; return the changed ticket, as "

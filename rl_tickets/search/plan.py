@@ -110,6 +110,10 @@ class Plan(ABC):
     def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:  # noqa: B027
         """Raises ValueError at once for what would fail only after a level or more of this agent."""
 
+    def make_model_of(self, trained: Trained, setup: Setup) -> MakeModel:
+        """What made the agent of one of its trainings, so that its final weights can be played again."""
+        return setup.make_model
+
     def on_grid(self, grid: Sequence[int]) -> Plan:
         """The same with its `cuts` moved to steps at which the experiment cuts all training, ascending."""
         return self

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rl_tickets.agents.making import MakeModel
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
@@ -58,6 +59,10 @@ class Training:
         prunable: as in `Mask.dense`, for the mask of a dense agent.
         spent: environment steps that it took to find the ticket: of all trainings before, or of data; None where the
             search does not say.
+        make_model: makes another agent than the experiment's, which is trained instead; None: the experiment's. It is
+            played in the experiment's environment, and must make the same agent of a shape and seed again.
+        dense_weights: prunable weights of the dense agent among which this one's are counted, where it is a smaller
+            one: its density is told as their share. None: its own.
 
     Raises:
         ValueError: a variant that is no file name, or two observers that write the same table.
@@ -78,6 +83,8 @@ class Training:
     draws: int | None = None
     prunable: Prunable | None = None
     spent: int | None = None
+    make_model: MakeModel | None = None
+    dense_weights: int | None = None
 
     def __post_init__(self) -> None:
         if self.variant and not self.variant.replace("_", "").replace("-", "").isalnum():

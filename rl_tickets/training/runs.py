@@ -31,7 +31,7 @@ class Setting:
     """What all levels of one seed have in common.
 
     Args:
-        make_model: a fresh dense agent for a seed; the agent brings its own environment.
+        make_model: a fresh dense agent for a seed, where a request brings no other; the agent brings its environment.
         seed: training seed.
         total_timesteps: budget of a level in environment steps.
         boundaries: steps at which every level's training is cut into segments.
@@ -70,7 +70,7 @@ class Run:
             raise ValueError(
                 f"rewind point {beyond[0]} is beyond the budget of {self._until} steps; choose an earlier one"
             )
-        self.model = model = fresh_agent(setting.make_model, setting.seed)
+        self.model = model = fresh_agent(request.make_model or setting.make_model, setting.seed)
         # Once, so that `learn` does not do it behind our back.
         model._last_obs = model.get_env().reset()  # type: ignore[assignment, union-attr]
         if setting.log is not None:

@@ -28,4 +28,4 @@ WAYS = {
 def at_init(experiment: rt.Experiment, name: str, *, seeds: int, levels: int) -> rt.Experiment:
     """The same agent, environment and budget; every level keeps half of the one before."""
     densities = rt.geometric(keep=0.5, levels=levels)
-    return replace(experiment, name=name, densities=densities, seeds=seeds, searches=WAYS)
+    return replace(experiment, name=name, densities=densities, seeds=seeds, dense_seeds=None, searches=WAYS)

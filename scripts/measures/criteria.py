@@ -13,5 +13,7 @@ WAYS = {
 
 
 def by_criterion(experiment: rt.Experiment, name: str) -> rt.Experiment:
-    """The same agent and environment with 5 seeds, pruned to 0.3, 0.09 and 0.027 in each of the ways."""
-    return replace(experiment, name=name, densities=rt.geometric(keep=0.3, levels=4), seeds=5, searches=WAYS)
+    """The same agent and environment with 20 seeds, pruned to 0.3, 0.09 and 0.027 in each of the ways."""
+    return replace(
+        experiment, name=name, densities=rt.geometric(keep=0.3, levels=4), seeds=20, dense_seeds=None, searches=WAYS
+    )

@@ -26,9 +26,11 @@ def small(trainer: str) -> rt.Experiment:
     return replace(
         cartpole,
         trainer=TRAINERS[trainer],
+        total_timesteps=50_000,
         searches={"imp": rt.IMP()},
         densities=LEVELS[trainer],
         seeds=seeds,
+        dense_seeds=seeds,
         episodes=10,
     )
 
@@ -76,6 +78,7 @@ def _search(steps: int) -> Iterator[Row]:
         total_timesteps=steps,
         densities=rt.geometric(keep=0.8, levels=12),
         seeds=8,
+        dense_seeds=8,
         searches={
             "imp": rt.IMP(),
             "random_reinit": rt.Control(rt.random_reinit),

@@ -1,0 +1,66 @@
+"""Plans that are controls of another plan's tickets: at which of them they stand, and what they are told of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rl_tickets.search.plan import DENSE, Plan, Setup
+from rl_tickets.tickets.ticket import Ticket
+from rl_tickets.training.requests import Name, Training
+
+
+class ControlPlan(Plan):
+    """A training beside every ticket of another plan, or beside those at chosen densities.
+
+    Subclasses are frozen dataclasses with these two fields among their own.
+
+    Args:
+        of: name of the plan whose tickets have controls.
+        at: densities at which they have, of those that the other plan aims at; None: at all.
+    """
+
+    of: str
+    at: Sequence[float] | None
+    keeps_tickets = False
+
+    def tickets(self, setup: Setup) -> Iterator[tuple[Training, Ticket]]:
+        """The other plan's tickets that have controls, each with the request that trained it."""
+        for request, _ in setup.outcomes_of(self.of):
+            if request.ticket is not None and self.stands_at(request.level, setup):
+                yield request, request.ticket
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The plan whose tickets it changes."""
+        return (*super().needs, self.of)
+
+    @property
+    def control_of(self) -> str | None:
+        """The same."""
+        return self.of
+
+    def trainings(self, setup: Setup) -> tuple[Name, ...]:
+        """Those of the other plan that train a ticket: all but a dense run of its own."""
+        named = setup.plans[self.of].trainings(setup)
+        return tuple(name for name in named if name.level > 0 and self.stands_at(name.level, setup))
+
+    def aims(self, setup: Setup) -> tuple[float, ...]:
+        """Those of the other plan."""
+        return setup.plans[self.of].aims(setup)
+
+    def stands_at(self, level: int, setup: Setup) -> bool:
+        """Whether the ticket of a level has a control."""
+        return self.at is None or any(math.isclose(self.aims(setup)[level], density) for density in self.at)
+
+    def check(self, setup: Setup) -> None:
+        """See `Plan`."""
+        source = setup.plans.get(self.of)
+        if source is None or source.control_of is not None:
+            choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
+            raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
+        sparse = self.aims(setup)[1:]
+        for density in self.at or ():
+            if not any(math.isclose(density, aim) for aim in sparse):
+                choices = ", ".join(f"{aim:g}" for aim in sparse)
+                raise ValueError(f"a control at density {density:g}, at which {self.of!r} has no ticket: {choices}")
