@@ -75,7 +75,7 @@ class Experiment:
         prunable: which parameters may be pruned, as in `find_tickets`.
         callback: makes a fresh SB3 callback for every training; it may take a `CallbackPlace`, which tells the
             training and has a folder for it alone, as SB3's `EvalCallback` and `CheckpointCallback` need.
-        trainer: `Cohorts()` trains PPO and A2C agents of several seeds in lock-step, anything else with plain SB3;
+        trainer: `Cohorts()` trains several seeds in lock-step where the agent can join, anything else with plain SB3;
             `Plain()` trains every agent with its own `learn`.
         keep: final weights in the results folder: of "all" trainings, of each search's "last", or "none"; None: of all
             where they take less than 100 MB, else of the last.
