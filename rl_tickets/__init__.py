@@ -1,5 +1,7 @@
 """Find, test and keep lottery tickets in Stable-Baselines3 agents."""
 
+from rl_tickets.agents.activation import Activation as Activation
+from rl_tickets.agents.activation import activation as activation
 from rl_tickets.agents.computed import DenseLayerWarning as DenseLayerWarning
 from rl_tickets.agents.correspondence import correspondence as correspondence
 from rl_tickets.agents.holding import Hold as Hold
@@ -22,6 +24,7 @@ from rl_tickets.agents.saliency import snip as snip
 from rl_tickets.agents.saliency import synflow as synflow
 from rl_tickets.agents.schedules import Warmup as Warmup
 from rl_tickets.agents.state import TrainingState as TrainingState
+from rl_tickets.agents.trimmed import Trimmed as Trimmed
 from rl_tickets.agents.wiring import Wiring as Wiring
 from rl_tickets.agents.wiring import wiring as wiring
 from rl_tickets.analysis.connectivity import Connectivity as Connectivity
@@ -83,6 +86,7 @@ from rl_tickets.search.misfits import refuse_layer as refuse_layer
 from rl_tickets.search.plan import Plan as Plan
 from rl_tickets.search.plan import Search as Search
 from rl_tickets.search.plan import Setup as Setup
+from rl_tickets.search.shrinking_imp import ShrinkingIMP as ShrinkingIMP
 from rl_tickets.search.small_dense import SmallDense as SmallDense
 from rl_tickets.search.transfer import SavedTickets as SavedTickets
 from rl_tickets.search.transfer import Transfer as Transfer
@@ -103,6 +107,10 @@ from rl_tickets.tickets.selecting import LayerCollapseWarning as LayerCollapseWa
 from rl_tickets.tickets.selecting import prune as prune
 from rl_tickets.tickets.selecting import select as select
 from rl_tickets.tickets.ticket import Ticket as Ticket
+from rl_tickets.tickets.unit_criteria import UnitCriterion as UnitCriterion
+from rl_tickets.tickets.unit_criteria import incoming_magnitude as incoming_magnitude
+from rl_tickets.tickets.unit_criteria import outgoing_magnitude as outgoing_magnitude
+from rl_tickets.tickets.unit_criteria import path_magnitude as path_magnitude
 from rl_tickets.tickets.units import Unit as Unit
 from rl_tickets.tickets.units import Units as Units
 from rl_tickets.training.cohorts.family import PlainTrainingWarning as PlainTrainingWarning

@@ -43,6 +43,14 @@ experiment = rt.Experiment(
         "small_dense": rt.SmallDense(make_model, at=COMPARED),
     },
     segment=20_000,
+    input_names=(
+        "Cosine of theta1",
+        "Sine of theta1",
+        "Cosine of theta2",
+        "Sine of theta2",
+        "Angular velocity of theta1",
+        "Angular velocity of theta2",
+    ),
 )
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import tyro
 from measures.cohorts import cohorts, simulator
-from measures.deploying import deployed, exported_bytes, shrunk_training
+from measures.deploying import deployed, exported_bytes, shrunk_training, trimmed_level
 from measures.holding import holding, pruning_round
+from measures.off_policy import off_policy, replay_memory
 from measures.playing import playing
 from measures.processes import cohort_jobs, long_search, memory, plain_jobs, short_search
 from measures.rows import Row
@@ -33,12 +34,15 @@ PARTS = {
         together,
         rehearsal,
         playing,
+        off_policy,
+        replay_memory,
         simulator,
         short_search,
         long_search,
         scaling,
         memory_slope,
         shrunk_training,
+        trimmed_level,
         deployed,
         exported_bytes,
     )

@@ -49,6 +49,7 @@ experiment = rt.Experiment(
         "connected_permuted_mask": rt.Control(rt.connected_permuted_mask),
         "small_dense": rt.SmallDense(make_model),
     },
+    input_names=("Cart Position", "Cart Velocity", "Pole Angle", "Pole Angular Velocity"),
 )
 
 if __name__ == "__main__":

@@ -47,6 +47,25 @@ experiment = rt.Experiment(
     },
     episodes=20,
     segment=40_000,
+    input_names=(
+        "z-coordinate of the front tip",
+        "angle of the front tip",
+        "angle of the back thigh",
+        "angle of the back shin",
+        "angle of the back foot",
+        "angle of the front thigh",
+        "angle of the front shin",
+        "angle of the front foot",
+        "velocity of the x-coordinate of front tip",
+        "velocity of the z-coordinate of front tip",
+        "angular velocity of the front tip",
+        "angular velocity of the back thigh",
+        "angular velocity of the back shin",
+        "angular velocity of the back foot",
+        "angular velocity of the front thigh",
+        "angular velocity of the front shin",
+        "angular velocity of the front foot",
+    ),
 )
 
 if __name__ == "__main__":

@@ -43,6 +43,19 @@ experiment = rt.Experiment(
     },
     episodes=20,
     segment=5_000,
+    input_names=(
+        "z-coordinate of the torso",
+        "angle of the torso",
+        "angle of the thigh joint",
+        "angle of the leg joint",
+        "angle of the foot joint",
+        "velocity of the x-coordinate of the torso",
+        "velocity of the z-coordinate of the torso",
+        "angular velocity of the angle of the torso",
+        "angular velocity of the thigh hinge",
+        "angular velocity of the leg hinge",
+        "angular velocity of the foot hinge",
+    ),
 )
 
 if __name__ == "__main__":

@@ -45,6 +45,16 @@ experiment = rt.Experiment(
     },
     episodes=50,
     segment=131_072,
+    input_names=(
+        "coordinate in x",
+        "coordinate in y",
+        "linear velocity in x",
+        "linear velocity in y",
+        "angle",
+        "angular velocity",
+        "first leg in contact with the ground",
+        "second leg in contact with the ground",
+    ),
 )
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ experiment = rt.Experiment(
         "random_reinit": rt.Control(rt.random_reinit),
     },
     segment=30_000,
+    input_names=("position of the car along the x-axis", "velocity of the car"),
 )
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ experiment = rt.Experiment(
         "random_reinit": rt.Control(rt.random_reinit),
     },
     segment=5_000,
+    input_names=("x = cos(theta)", "y = sin(theta)", "Angular Velocity"),
 )
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def test_what_is_no_criterion_is_refused() -> None:
     with pytest.raises(TypeError, match=r"criterion must be a function `\(weights, start\) -> scores`"):
         rt.AtInit("synflow")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="criterion must be a function"):
-        rt.IMP(criterion=rt.synflow)  # type: ignore[arg-type]
+        rt.IMP(criterion="synflow")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scope must be"):
         rt.AtInit(rt.synflow, scope="everything")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"units must be a function such as rt\.neurons"):

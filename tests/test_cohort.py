@@ -680,8 +680,8 @@ class Squashing(ActorCriticPolicy):
 
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "it explores with gSDE": partial(ppo, env=pendulum, use_sde=True),
-    "cohorts know PPO and A2C, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
-    "cohorts know PPO and A2C, not SAC": BY_NAME["sac"].make,
+    "cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
+    "cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO": BY_NAME["trpo"].make,
     "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,
     "it observes class numbers": partial(ppo, env=partial(vec, partial(Numbers, spaces.Discrete(2)))),
     "it observes class numbers, and": partial(ppo, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 2])))),
@@ -796,7 +796,7 @@ def test_agents_that_differ_in_a_function_or_a_list_train_as_by_sb3() -> None:
 
 def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reason() -> None:
     def runs() -> list[Run]:
-        makes = (BY_NAME["dqn"].make, ppo, BY_NAME["dqn"].make, REASONS["its policy cannot be traced"])
+        makes = (BY_NAME["trpo"].make, ppo, BY_NAME["trpo"].make, REASONS["its policy cannot be traced"])
         return [Run(setting(make, seed, 48), Training(0)) for seed, make in enumerate(makes)]
 
     train, ours, theirs = COHORTS.start(), runs(), runs()
@@ -804,7 +804,7 @@ def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reas
         train(ours)
     train(runs())
     texts = [str(warning.message) for warning in said]
-    assert texts[0] == "this agent trains with plain SB3, since cohorts know PPO and A2C, not DQN"
+    assert texts[0] == "this agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO"
     assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
     assert len(texts) == 2
     PLAIN.start()(theirs)

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from agents_matrix import BY_NAME
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.monitor import Monitor
@@ -431,9 +432,11 @@ def test_the_move_of_a_rewind_point_is_told_once(tmp_path: Path) -> None:
 
 
 def test_what_cannot_join_a_cohort_is_told_once_and_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = replace(DQN_EXPERIMENT, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5))
+    plain = replace(DQN_EXPERIMENT, make_model=BY_NAME["trpo"].make)
+    small = replace(plain, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), segment=64)
     rt.run(small, jobs=1, out=tmp_path)
-    assert capsys.readouterr().err == "This agent trains with plain SB3, since cohorts know PPO and A2C, not DQN.\n"
+    told = "This agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO.\n"
+    assert capsys.readouterr().err == told
     settings = json.loads((tmp_path / "tiny" / "experiment.json").read_text())["settings"]
     assert settings["trainer"] == {"type": "Plain"}
     assert len(read_levels(tmp_path / "tiny")) == 4

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from agents_matrix import BY_NAME, cartpole, differing, tensors, vec
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.utils import set_random_seed
@@ -56,13 +57,14 @@ def test_agents_train_as_each_would_right_after_it_was_made(name: str) -> None:
 
 def test_agents_of_all_kinds_train_in_one_call() -> None:
     """Those that cannot join say so once, and train bit for bit as alone."""
-    makes: list[Make] = [ppo, BY_NAME["dqn"].make, a2c, OPTIONS["continuous"], BY_NAME["dqn"].make, BY_NAME["sac"].make]
+    plain = [BY_NAME[name].make for name in ("trpo", "sac_sde")]
+    makes: list[Make] = [ppo, plain[0], a2c, OPTIONS["continuous"], BY_NAME["dqn"].make, plain[0], plain[1]]
     with pytest.warns(rt.PlainTrainingWarning) as said:
         ours = rt.learn([make(seed) for seed, make in enumerate(makes)], 64)
-    assert [str(each.message).rpartition(" ")[2] for each in said] == ["DQN", "SAC"]
+    assert [str(each.message).rpartition(" ")[2] for each in said] == ["TRPO", "gSDE"]
     for seed, (make, model) in enumerate(zip(makes, ours, strict=True)):
         alone = make(seed).learn(64)
-        if isinstance(model, PPO | A2C):
+        if isinstance(model, PPO | A2C | DQN):
             assert difference(model, alone) < 1e-5
         else:
             assert differing(tensors(model), tensors(alone)) == []
@@ -151,6 +153,12 @@ def test_tensorboard_has_a_run_of_each(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["PPO_1", "PPO_2", "mine_1"]
 
 
+def tensor_bytes(path: Path) -> dict[str, int]:
+    """Of the parts of an SB3 file that torch wrote: it writes whole storages, views or not."""
+    with ZipFile(path) as file:
+        return {part.filename: part.file_size for part in file.infolist() if part.filename.endswith(".pth")}
+
+
 def test_sb3s_own_callbacks_do_in_a_cohort_what_they_do_plainly(tmp_path: Path) -> None:
     def callbacks(folder: Path) -> CallbackList:
         watch = EvalCallback(
@@ -180,6 +188,7 @@ def test_sb3s_own_callbacks_do_in_a_cohort_what_they_do_plainly(tmp_path: Path) 
             first, second = (PPO.load(folder / name, device="cpu") for folder in (ours, theirs))
             assert difference(first, second) < 1e-5
             assert first.num_timesteps == second.num_timesteps
+            assert tensor_bytes(ours / name) == tensor_bytes(theirs / name)
 
 
 class Steps(BaseCallback):

@@ -316,6 +316,6 @@ def test_one_environment_for_several_agents_is_refused() -> None:
     wrapped = [Run(setting(lambda seed: ppo(seed, partial(vec, lambda: inner)), s), Training(0)) for s in range(2)]
     with pytest.raises(ValueError, match=message):
         COHORTS.start()(wrapped)
-    shared = [Run(setting(lambda s: BY_NAME["dqn"].make(s), 0, 32), Training(0)), runs[0]]
+    shared = [Run(setting(lambda s: BY_NAME["trpo"].make(s), 0, 32), Training(0)), runs[0]]
     with pytest.warns(rt.PlainTrainingWarning):
         COHORTS.start()(shared)

@@ -121,16 +121,29 @@ class Exact:
         """One batch, and the LSTM's states after it."""
         drawn = generator.uniform(-1, 1, (count, get_action_dim(self._space)))
         actions = torch.as_tensor(drawn, device=self._policy.device)
-        given = {
-            "action": actions,
-            "actions": actions,
-            "lstm_states": states,
-            "episode_starts": torch.zeros(count, device=self._policy.device),
-            "deterministic": True,
-        }
-        first, *others = inspect.signature(network.forward).parameters
-        said = network(**{first: seen}, **{name: given[name] for name in others if name in given})
-        return said[-1] if self._recurrent else None
+        return answered(network, seen, actions, states, torch.zeros(count, device=self._policy.device))
+
+
+def answered(network: nn.Module, seen: Any, actions: torch.Tensor, states: Any, starts: torch.Tensor) -> Any:
+    """Runs one of a policy's networks; the LSTM's states after it, where it was given any.
+
+    Args:
+        network: it takes an observation first, and what else of the following it names.
+        seen: observations as the policy's `obs_to_tensor` gives them.
+        actions: that critics take, as their policy scales them.
+        states: of recurrent policies, see `States`; None of others.
+        starts: of each row whether an episode begins there.
+    """
+    given = {
+        "action": actions,
+        "actions": actions,
+        "lstm_states": states,
+        "episode_starts": starts,
+        "deterministic": True,
+    }
+    first, *others = inspect.signature(network.forward).parameters
+    said = network(**{first: seen}, **{name: given[name] for name in others if name in given})
+    return said[-1] if states is not None else None
 
 
 def rows(observations: Observations) -> int:

@@ -6,7 +6,8 @@ The agent itself is left as it was; a copy of it acts, and is trained.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any
 
@@ -44,24 +45,16 @@ class Experience:
 
     def __init__(self, model: BaseAlgorithm, timesteps: int, seed: int) -> None:
         demand_environment(model)
-        self._seed = int(np.random.SeedSequence([seed, STREAM]).generate_state(1)[0]) >> 1
+        self._seed = stream_seed(seed, STREAM)
         self._rollouts: list[Any] = []
         normalize = model.get_vec_normalize_env()
-        statistics = TrainingState.capture(model, replay_buffer=False).only("normalizer")
-        with draws_kept(), warnings.catch_warnings():
+        with environments_lent(model), warnings.catch_warnings():
             # Whatever SB3 says of the agent's settings was said when it was made.
             warnings.simplefilter("ignore")
             self.learner = _copied(model)
             self._collect(timesteps)
             if isinstance(normalize, VecNormalize):
                 self.learner._vec_normalize_env = deepcopy(normalize)
-        statistics.restore(model)
-        env = model.get_env()
-        assert env is not None
-        if model.seed is not None:
-            env.seed(model.seed)
-        # No longer what the environments show: `learn` resets them.
-        model._last_obs = None
         self.timesteps = self.learner.num_timesteps
         """Environment steps that were taken."""
 
@@ -101,6 +94,30 @@ class Experience:
             learner.train = lambda: self._rollouts.append(deepcopy(learner.rollout_buffer))
         learner.learn(timesteps)
         del learner.train
+
+
+@contextmanager
+def environments_lent(model: BaseAlgorithm) -> Iterator[None]:
+    """Lets something else step an agent's environments; a fresh agent then learns as if nothing had stepped them.
+
+    The global generators and VecNormalize's statistics are afterwards where they were; the environments are seeded as
+    the agent's own seed says, and reset when it begins to learn.
+    """
+    statistics = TrainingState.capture(model, replay_buffer=False).only("normalizer")
+    with draws_kept():
+        yield
+    statistics.restore(model)
+    env = model.get_env()
+    assert env is not None
+    if model.seed is not None:
+        env.seed(model.seed)
+    # No longer what the environments show: `learn` resets them.
+    model._last_obs = None
+
+
+def stream_seed(seed: int, stream: int) -> int:
+    """A seed for draws that are told from a training's with the same seed, and from those of other streams."""
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]) >> 1
 
 
 def demand_environment(model: BaseAlgorithm) -> None:

@@ -39,11 +39,14 @@ class Paths:
         live: the mask without its dead weights; its density is the effective density, its layers tell each layer's.
         units: each hidden layer's units in order, True for those on a path.
         outputs: each head's units in order, True for those that an input reaches.
+        reads: each masked layer that sees the observation -> how many of its live weights read each dimension, in the
+            order of `Wiring.observations`; channels where a convolution looks.
     """
 
     live: Mask
     units: Mapping[str, torch.Tensor]
     outputs: Mapping[str, torch.Tensor]
+    reads: Mapping[str, torch.Tensor]
 
     @property
     def live_units(self) -> float:
@@ -59,7 +62,7 @@ class Paths:
     def along(cls, found: Wiring, mask: Mapping[str, torch.Tensor]) -> Paths:
         """The paths of a mask through layers that are wired in this way."""
         reached = _reached(found, mask)
-        heard = _heard(found, mask)
+        heard = heard_units(found, mask)
         live: dict[str, torch.Tensor] = {}
         for layer in found.layers:
             for name, columns in (
@@ -74,6 +77,7 @@ class Paths:
             live=Mask({name: live[name] for name in mask}),
             units={name: units for name, units in both.items() if name in hidden},
             outputs={name: units for name, units in both.items() if name not in hidden},
+            reads=_reads(found, live),
         )
 
 
@@ -99,6 +103,19 @@ def paths(model: BaseAlgorithm, mask: Mask) -> Paths:
     return Paths.along(wiring(model, lambda name, _: name in mask), mask)
 
 
+def _reads(found: Wiring, live: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Live weights of every layer that sees the observation, counted by dimension; those of a dict in a row."""
+    first = dict(zip(found.observations, np.cumsum([0, *found.observations.values()]).tolist(), strict=False))
+    reads: dict[str, torch.Tensor] = {}
+    for feed in found.feeds:
+        if feed.source in first and feed.target in live:
+            counts = reads.setdefault(feed.target, torch.zeros(sum(found.observations.values()), dtype=torch.long))
+            fed, places = _fed(feed)
+            columns = live[feed.target].transpose(0, 1).flatten(1).sum(1)
+            counts.index_add_(0, torch.from_numpy(fed + first[feed.source]), columns[torch.from_numpy(places)])
+    return reads
+
+
 def links(layer: Layer, kept: torch.Tensor) -> Bits:
     """Which of a layer's columns its units hear through one kept weight at least: shape (units, columns)."""
     by_gate = kept.numpy().reshape(-1, layer.outputs, kept.shape[1], kept[0, 0].numel())
@@ -116,7 +133,7 @@ def _reached(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]
     return reached
 
 
-def _heard(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]:
+def heard_units(found: Wiring, mask: Mapping[str, torch.Tensor]) -> dict[str, Bits]:
     """Units of every layer that an output hears."""
     heard: dict[str, Bits] = {}
     for layer in reversed(found.layers):

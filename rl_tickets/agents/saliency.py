@@ -1,10 +1,10 @@
-"""Criteria before training: they look at a whole agent, its networks or its loss, and not at trained weights alone."""
+"""Criteria of agents: they look at a whole agent, its networks or its loss, and not at weights alone."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_tickets.agents.experience import demand_environment
 from rl_tickets.agents.linear import LinearPolicy
 from rl_tickets.agents.own_loss import OwnLoss
-from rl_tickets.tickets.criteria import Weights
+from rl_tickets.tickets.criteria import Criterion, Weights
 from rl_tickets.tickets.mask import Prunable
 
 
@@ -39,6 +39,9 @@ class AgentCriterion(ABC):
             def of(self, model, *, seed=0, prunable=None):
                 return rt.magnitude
     """
+
+    of_units: ClassVar[bool] = False
+    """Whether it scores whole units, and never single weights."""
 
     @abstractmethod
     def of(self, model: BaseAlgorithm, *, seed: int = 0, prunable: Prunable | None = None) -> AgentScores:
@@ -120,8 +123,8 @@ class _OfLoss(AgentCriterion):
     """What looks at the gradient of the algorithm's own loss.
 
     Args:
-        timesteps: environment steps of the untrained policy's that its loss is taken over; on-policy algorithms finish
-            their rollout.
+        timesteps: environment steps of the agent's that its loss is taken over; on-policy algorithms finish their
+            rollout. They are collected as at the start of a training, with all the exploration that there is then.
         rounds: of pruning, at densities that fall exponentially.
     """
 
@@ -202,6 +205,16 @@ class _GradientFlow(_Scored):
     def __call__(self, weights: Weights, start: Weights) -> Weights:
         product = self.loss.hessian_gradient(weights)
         return {name: weights[name].cpu() * found.cpu() for name, found in product.items()}
+
+
+def criterion_of(
+    criterion: AgentCriterion | Criterion, model: BaseAlgorithm, *, seed: int, prunable: Prunable | None = None
+) -> tuple[Criterion, int]:
+    """The criterion of this agent, and the environment steps that it looked at: none, where it sees weights alone."""
+    if not isinstance(criterion, AgentCriterion):
+        return criterion, 0
+    found = criterion.of(model, seed=seed, prunable=prunable)
+    return found, found.timesteps
 
 
 def demand_rounds(rounds: int) -> None:

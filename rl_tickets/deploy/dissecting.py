@@ -12,6 +12,7 @@ from torch import nn
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.exact import Exact, Observations, take
 from rl_tickets.agents.layers import Layer, WiringError, by_unit
+from rl_tickets.agents.trimming import demand_stateless
 from rl_tickets.agents.widths import widths
 from rl_tickets.agents.wiring import Wiring
 from rl_tickets.deploy.inactive import Connections, Inactive
@@ -40,7 +41,7 @@ class Dissected:
         removable = {layer for width in self.widths for layer in width.layers}
         for layer in found.layers:
             if layer.name in removable:
-                _demand_stateless(model.policy, layer)
+                demand_stateless(model.policy, layer)
         self._places = {layer.name: self._places_of(layer.name) for layer in found.layers}
         self.heads = [
             self._module(p) for layer in found.layers if not found.out_of(layer.name) for p in self._places[layer.name]
@@ -118,14 +119,3 @@ class Dissected:
     @staticmethod
     def _module(place: str) -> str:
         return place.rpartition(".")[0]
-
-
-def _demand_stateless(policy: nn.Module, layer: Layer) -> None:
-    for path in layer.after:
-        module = policy.get_submodule(path)
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if own or isinstance(module, nn.modules.dropout._DropoutNd):
-            raise WiringError(
-                f"units of {layer.name!r} pass {path!r} ({type(module).__name__}), which has a state of its own or "
-                "differs in training, so a unit without inputs is not constant; such a policy cannot be shrunk"
-            )

@@ -1,6 +1,5 @@
 """Shrinking: the same policy without its inactive units, as an ordinary, smaller SB3 agent."""
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -9,12 +8,12 @@ from rl_tickets.agents.exact import Observations
 from rl_tickets.agents.holding import hold, hold_of
 from rl_tickets.agents.observations import drawn, recorded
 from rl_tickets.agents.rebuilding import rebuilt
-from rl_tickets.agents.widths import Key, Width, resized
+from rl_tickets.agents.trimming import Trim, sized
+from rl_tickets.agents.widths import resized
 from rl_tickets.agents.wiring import wiring
 from rl_tickets.deploy.dissecting import Dissected
-from rl_tickets.deploy.inactive import Inactive, inactive
+from rl_tickets.deploy.inactive import inactive
 from rl_tickets.deploy.proving import demand_equivalent
-from rl_tickets.deploy.trimming import Index, Trim, padded
 from rl_tickets.tickets.mask import Mask
 
 Model = TypeVar("Model", bound=BaseAlgorithm)
@@ -61,7 +60,7 @@ def shrink(model: Model, *, observations: Observations | None = None, states: in
     beside = drawn(model, states, seed, seen)
     agent = Dissected(model, found, beside if seen is None else seen)
     gone = inactive(found, agent.connections, agent.zero)
-    kept, sizes = _sizes(agent.widths, gone)
+    kept, sizes = sized(agent.widths, gone.kept)
     trim = Trim(found, kept, agent.copies)
     weights = {name: trim.cut(name, value) for name, value in agent.folded(gone).items()}
     new = rebuilt(model, resized(model, found, sizes), weights, trim.cut)
@@ -70,14 +69,3 @@ def shrink(model: Model, *, observations: Observations | None = None, states: in
         hold(new, Mask({name: trim.cut(name, bits) for name, bits in held.mask.items()}))
     demand_equivalent(model, new, agent.heads, [beside] if seen is None else [seen, beside], seed)
     return new
-
-
-def _sizes(every: Sequence[Width], gone: Inactive) -> tuple[dict[str, Index], dict[Key, int]]:
-    """Units that are left in each layer, and how wide that makes it; zeros fill the narrower of two twins."""
-    kept: dict[str, Index] = {}
-    sizes: dict[Key, int] = {}
-    for width in every:
-        left = [gone.kept(layer) for layer in width.layers]
-        sizes[width.key] = max(1, *map(len, left))
-        kept |= dict(zip(width.layers, padded(left, sizes[width.key]), strict=True))
-    return kept, sizes

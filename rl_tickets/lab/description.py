@@ -79,8 +79,8 @@ class Description:
 
 MORE = ("seeds", "dense_seeds")
 """What may grow under an existing folder, behind the old, whose places stay."""
-JUDGED = ("margin", "failed_below")
-"""What may change there: runs are judged anew."""
+JUDGED = ("margin", "failed_below", "input_names")
+"""What may change there: runs are judged, and told, anew."""
 MAY_CHANGE = (*MORE, *JUDGED, "searches")
 """More seeds and searches are trained beside the old."""
 

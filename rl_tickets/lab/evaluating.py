@@ -26,7 +26,7 @@ from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
 from rl_tickets.report import Summary, write_report
 from rl_tickets.report.rows import LevelRow, Row, Run
-from rl_tickets.report.tables import append_rows, read_layers, read_levels, settle
+from rl_tickets.report.tables import append_rows, read_layers, read_levels, read_series, settle
 from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.archive import write_whole
 
@@ -67,6 +67,7 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
         ]
     runs = {row.run for row in levels}
     rows += [row for row in read_layers(folder) if row.run in runs]
+    rows += [row for row in read_series(folder, "inputs") if row.run in runs]
     changed = {"episodes": episodes, "random_episodes": plays, "random_return": float(random.returns.mean())}
     described |= {"command": command, "settings": {**described["settings"], **changed}}
     write_whole(out / "experiment.json", (json.dumps(described, indent=1) + "\n").encode())

@@ -34,6 +34,13 @@ def _demand_seeds(label: str, given: object, seeds: Sequence[int]) -> None:
         raise ValueError(f"{label} must be a positive number or different integers from 0 on, got {given!r}")
 
 
+def _demand_names(given: Sequence[str]) -> None:
+    if isinstance(given, str) or not all(isinstance(name, str) and name for name in given):
+        raise TypeError(f'input_names must name each dimension, as ("position", "velocity") does, got {given!r}')
+    if len(set(given)) != len(given):
+        raise ValueError(f"input_names must be different names, got {given!r}")
+
+
 def _demand_whole(label: str, number: float, *, least: int) -> None:
     if isinstance(number, float) or number < least:
         raise ValueError(f"{label} must be a whole number of at least {least}, got {number!r}")
@@ -68,10 +75,11 @@ class Experiment:
         prunable: which parameters may be pruned, as in `find_tickets`.
         callback: makes a fresh SB3 callback for every training; it may take a `CallbackPlace`, which tells the
             training and has a folder for it alone, as SB3's `EvalCallback` and `CheckpointCallback` need.
-        trainer: `Cohorts()` trains PPO and A2C agents of several seeds in lock-step, anything else with plain SB3;
+        trainer: `Cohorts()` trains several seeds in lock-step where the agent can join, anything else with plain SB3;
             `Plain()` trains every agent with its own `learn`.
         keep: final weights in the results folder: of "all" trainings, of each search's "last", or "none"; None: of all
             where they take less than 100 MB, else of the last.
+        input_names: of the observation's dimensions in their order, for the report; None: they are numbered.
         command: what the report names as the command that made it.
 
     Raises:
@@ -97,6 +105,7 @@ class Experiment:
     callback: MakeCallback | None = None
     trainer: Trainer = field(default_factory=Cohorts)
     keep: Keep | None = None
+    input_names: Sequence[str] | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -113,6 +122,8 @@ class Experiment:
             raise ValueError(f"failed_below must be a normalised score in (0, 1), got {self.failed_below}")
         if self.keep not in (None, "all", "last", "none"):
             raise ValueError(f'keep must be "all", "last", "none" or None, got {self.keep!r}')
+        if self.input_names is not None:
+            _demand_names(self.input_names)
         _demand_seeds("seeds", self.seeds, self.all_seeds)
         _demand_seeds("dense_seeds", self.dense_seeds, self.pool)
         if not {*self.all_seeds} <= {*self.pool}:
@@ -239,4 +250,5 @@ class Experiment:
             "trainer": describe(self.trainer, "trainer"),
             "prunable": describe(self.prunable, "prunable"),
             "callback": describe(self.callback, "callback"),
+            "input_names": None if self.input_names is None else list(self.input_names),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.layers import WiringError
 from rl_tickets.agents.making import fresh_agent
+from rl_tickets.agents.wiring import wiring
 from rl_tickets.evaluation.acting import RandomPolicy
 from rl_tickets.evaluation.returns import play
 from rl_tickets.evaluation.spaces import check_env
@@ -52,6 +55,7 @@ def prepared(experiment: Experiment, store: Store) -> tuple[Experiment, Descript
             experiment = replace(experiment, segment=segment)
         check_env(model, experiment.make_env)
         _demand_seeded(experiment, model)
+        _demand_named(experiment, model)
         experiment = experiment.on_grid()
         _check_agent(experiment, model)
         experiment = _sized(_joined(experiment, model), model)
@@ -90,6 +94,19 @@ def _random(experiment: Experiment, model: BaseAlgorithm, before: Mapping[str, A
     if whole is None or any(before.get(name) != value for name, value in same.items()):
         whole = returned(experiment.random_episodes)
     return {"random_sample": same["random_sample"], "random_return": whole}
+
+
+def _demand_named(experiment: Experiment, model: BaseAlgorithm) -> None:
+    """Every dimension of the observation has a name, or none has, as far as it is understood what the networks see."""
+    if experiment.input_names is None:
+        return
+    with suppress(WiringError):
+        count = sum(wiring(model, experiment.prunable).observations.values())
+        if count != len(experiment.input_names):
+            raise ValueError(
+                f"input_names has {len(experiment.input_names)} names, and the networks see {count} dimensions of the "
+                "observation (entries of a one-hot vector, channels of an image)"
+            )
 
 
 def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from rl_tickets.agents.anatomy import network_of
 from rl_tickets.agents.layers import WiringError
 from rl_tickets.agents.paths import Paths, paths
@@ -83,6 +85,7 @@ class Recorder:
         rows: list[Row] = [level, timing, LayerRow(identity, _counts(trained.mask)), returns_row(identity, played)]
         observing = [each for each in (LearningCurve(), *request.during) if trained.observed[each.table]]
         rows += [_series(identity, each, trained) for each in observing]
+        rows += _reads(identity, found, trained) if found else []
         self.store.finish(identity, trained, rows, keep=self._keeps(seed, request))
         if (env := model.get_env()) is not None:
             env.close()
@@ -91,7 +94,7 @@ class Recorder:
     def _paths(self, identity: Identity, run: Run, trained: Trained) -> Paths | None:
         """What of the mask lies on a path; None where that is not understood, which the first dense run says."""
         try:
-            return paths(run.model, trained.mask)
+            return paths(run.whole, trained.mask)
         except WiringError as error:
             if identity == Identity(DENSE, self.experiment.all_seeds[0], 0):
                 warnings.warn(f"effective densities stay blank: {error}", UnknownPathsWarning, stacklevel=2)
@@ -163,6 +166,17 @@ def _density_of(network: str, found: Paths, request: Training, trained: Trained)
         return None
     counts = [layer for name, layer in found.live.layers.items() if network_of(name, trained.copies) == network]
     return sum(layer.kept for layer in counts) / sum(layer.total for layer in counts) if counts else None
+
+
+def _reads(run: Identity, found: Paths, trained: Trained) -> list[Series]:
+    """How many weights of each network read each dimension of the observation; none where no layer that may be pruned
+    sees it."""
+    networks: dict[str, torch.Tensor] = {}
+    for name, counts in found.reads.items():
+        network = network_of(name, trained.copies)
+        networks[network] = networks.get(network, torch.zeros_like(counts)) + counts
+    columns = {network: counts.tolist() for network, counts in sorted(networks.items())}
+    return [Series("inputs", run, columns)] if columns else []
 
 
 def _counts(mask: Mask) -> dict[str, tuple[int, int]]:

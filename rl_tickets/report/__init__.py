@@ -12,6 +12,7 @@ from .facets import return_against_density
 from .forest import forest
 from .headline import headline
 from .index import write_index
+from .input_layer import input_layer
 from .looks import save
 from .markdown import markdown
 from .results import Results
@@ -52,6 +53,7 @@ def _plots(results: Results, summary: Summary) -> dict[str, tuple[str, Figure | 
         "contrasts.png": ("What it returns more than its controls", forest(summary)),
         "return_vs_density.png": ("Return against density", return_against_density(summary)),
         "learning_curves.png": ("Learning curves", curves),
+        "input_layer.png": ("What tickets read of the observation", input_layer(summary.readings)),
         "layer_density.png": ("Density of each layer", layer_densities(results.layers, names)),
         "early_bird.png": (
             "Early-bird: when the mask settles",

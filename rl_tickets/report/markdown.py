@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rl_tickets.evaluation.failures import EXCESS
 
-from . import effective
+from . import effective, reading
 from .contrasts import AtDensity, Beside
 from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
@@ -51,6 +51,7 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
     parts += [_levels(summary), levels(summary)]
     parts += _effective(summary)
+    parts += _readings(summary)
     parts += [power(summary)] if summary.power else []
     described = [
         f"- `{search.name}`: {search.described.settings}" for search in summary.searches if search.described.settings
@@ -105,6 +106,12 @@ def _effective(summary: Summary) -> list[str]:
     """What masks leave connected, where it is known."""
     rows = [each.effective.cells(each.search, each.density) for each in summary.levels if each.effective]
     return [_table(effective.HEADS, rows), effective.MEANING] if rows else []
+
+
+def _readings(summary: Summary) -> list[str]:
+    """What tickets read of the observation, where it is known."""
+    rows = [each.cells() for each in reading.sparsest(summary.readings)]
+    return [_table(reading.HEADS, rows), reading.MEANING] if rows else []
 
 
 def _levels(summary: Summary) -> str:

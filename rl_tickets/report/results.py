@@ -30,6 +30,7 @@ class Results:
     curves: tuple[Series, ...]
     distances: tuple[Series, ...]
     sizes: tuple[Series, ...] = ()
+    inputs: tuple[Series, ...] = ()
 
     @property
     def stopped(self) -> dict[Run, int]:
@@ -77,6 +78,7 @@ class Results:
             curves=_sorted(partial(read_series, table="curves"), folder),
             distances=_sorted(partial(read_series, table="distances"), folder),
             sizes=_sorted(partial(read_series, table="sizes"), folder),
+            inputs=_sorted(partial(read_series, table="inputs"), folder),
         )
 
 

@@ -15,6 +15,7 @@ from rl_tickets.evaluation.verdicts import together
 
 from .contrasts import Beside, contrasts
 from .judging import Judge, LevelSummary
+from .reading import Reading, readings
 from .results import Results
 from .rows import LevelRow
 from .savings import Savings
@@ -73,6 +74,8 @@ class Summary:
     """Why no verdict is possible, or empty."""
     sizes: tuple[str, ...] = ()
     """Sentences about agents of another size than the experiment's."""
+    readings: tuple[Reading, ...] = ()
+    """What tickets of searches that are no controls read of the observation; empty for older folders."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -110,6 +113,7 @@ class Summary:
             sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
             sizes=tuple(sizes(results.sizes)),
+            readings=readings(results.inputs, results.levels, order.proper, settings),
         )
 
     def __repr__(self) -> str:

@@ -11,11 +11,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import built, provenance
-from rl_tickets.agents.saliency import AgentCriterion
+from rl_tickets.agents.saliency import AgentCriterion, criterion_of
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.checking import demand_learning, demand_one_a_layer
+from rl_tickets.search.checking import demand_learning, demand_one_a_layer, demand_scores
 from rl_tickets.search.plan import Plan, Search, Setup
-from rl_tickets.tickets.criteria import Criterion, demand_criterion
+from rl_tickets.tickets.criteria import Criterion
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.scopes import Scope, demand_scope
@@ -34,7 +34,8 @@ class AtInit(Plan):
 
     Args:
         criterion: scores the initial weights; the lowest go. `rt.synflow`, `rt.snip`, `rt.grasp`, any `AgentCriterion`,
-            or one of weights alone, such as `rt.magnitude` and `rt.random_scores`.
+            or one of weights alone, such as `rt.magnitude` and `rt.random_scores`; with `units` also one of units,
+            such as `rt.activation`.
         scope: over which weights scores compete. By default actor and critic each keep the density: the sizes of their
             losses, and of SB3's initial weights, have no common scale.
         units: what is pruned in place of single weights: `rt.neurons`, `rt.inputs`, or any
@@ -44,7 +45,7 @@ class AtInit(Plan):
 
     Raises:
         TypeError: a criterion that is none.
-        ValueError: unknown scope.
+        ValueError: unknown scope, a criterion of units without units.
 
     Example:
         >>> from rl_tickets.agents.saliency import synflow
@@ -59,10 +60,9 @@ class AtInit(Plan):
     densities: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.criterion, AgentCriterion):
-            demand_criterion(self.criterion)
         demand_scope(self.scope)
         demand_make_units(self.units)
+        demand_scores(self.criterion, self.units)
         if self.densities is not None:
             object.__setattr__(self, "densities", as_floats(self.densities))
 
@@ -70,7 +70,7 @@ class AtInit(Plan):
         """See `Plan`."""
         with built(setup.make_model, setup.seed) as model:
             start = TrainingState.capture(model, replay_buffer=False).only("weights")
-            criterion, timesteps = self._criterion(model, setup)
+            criterion, timesteps = criterion_of(self.criterion, model, seed=setup.seed, prunable=setup.prunable)
             state = {"tensors": start.tensors, "copies": anatomy.copies(model)}
             origin = {**provenance(model, setup.seed), **self._origin(timesteps, setup)}
             masks = self._masks(criterion, start, model, setup)
@@ -78,13 +78,6 @@ class AtInit(Plan):
             told = {"level": level, "mask_digest": pruned.mask.digest, "collapsed": list(pruned.collapsed)}
             ticket = Ticket(pruned.mask, start.policy, state, {**origin, **told})
             yield Training(level, ticket=ticket, start=start, spent=timesteps)
-
-    def _criterion(self, model: BaseAlgorithm, setup: Setup) -> tuple[Criterion, int]:
-        """The criterion of this agent, and the environment steps that it looks at."""
-        if not isinstance(self.criterion, AgentCriterion):
-            return self.criterion, 0
-        criterion = self.criterion.of(model, seed=setup.seed, prunable=setup.prunable)
-        return criterion, criterion.timesteps
 
     def _masks(self, criterion: Criterion, start: TrainingState, model: BaseAlgorithm, setup: Setup) -> list[Pruned]:
         """Of each density, from dense each time."""

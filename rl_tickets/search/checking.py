@@ -6,8 +6,35 @@ from collections.abc import Sequence
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.saliency import AgentCriterion
+from rl_tickets.tickets.criteria import demand_criterion
 from rl_tickets.tickets.mask import Mask, Prunable, kept_count
+from rl_tickets.tickets.unit_criteria import NO_UNITS, UnitCriterion
 from rl_tickets.training.drawing import MakeUnits
+from rl_tickets.training.early_bird import EarlyBird
+
+
+def demand_scores(criterion: object, units: object) -> None:
+    """Raises TypeError for what scores nothing, ValueError for what scores units where none are said."""
+    if not isinstance(criterion, AgentCriterion):
+        demand_criterion(criterion)
+    if units is None and scores_units(criterion):
+        raise ValueError(NO_UNITS)
+
+
+def scores_units(criterion: object) -> bool:
+    """Whether a criterion scores whole units."""
+    return isinstance(criterion, UnitCriterion) or (isinstance(criterion, AgentCriterion) and criterion.of_units)
+
+
+def demand_early_scores(bird: EarlyBird, criterion: object) -> None:
+    """Raises ValueError where early-bird would draw its masks by a criterion that looks at more than weights."""
+    of = bird.criterion or criterion
+    if isinstance(of, AgentCriterion) or scores_units(of):
+        raise ValueError(
+            "early-bird draws masks of single weights while an agent trains, by their weights alone; give it a "
+            "criterion of its own: EarlyBird(criterion=rt.magnitude)"
+        )
 
 
 def demand_learning(model: BaseAlgorithm, total_timesteps: int) -> None:

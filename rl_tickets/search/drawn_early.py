@@ -10,6 +10,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
 from rl_tickets.training.mask_distances import MaskDistances
@@ -32,7 +33,8 @@ class DrawnEarly(IMP):
         every: environment steps between two masks whose distances are told.
 
     Raises:
-        ValueError: steps that are none, not ascending or before the rewind point; an early-bird.
+        ValueError: steps that are none, not ascending or before the rewind point; an early-bird; a criterion that
+            looks at more than weights.
 
     Example:
         >>> DrawnEarly(at=(1_024, 2_048)).variants
@@ -51,6 +53,11 @@ class DrawnEarly(IMP):
             )
         if self.early_bird is not None:
             raise ValueError("tickets are drawn at given steps of a whole dense run, which no early-bird may end")
+        if isinstance(self.criterion, AgentCriterion):
+            raise ValueError(
+                "masks are drawn in the middle of a training by weights alone; give a criterion of weights, such as "
+                "rt.magnitude"
+            )
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
@@ -59,6 +66,7 @@ class DrawnEarly(IMP):
 
     def _dense(self, setup: Setup) -> Training:
         sparse = self._densities(setup)[1:]
+        assert not isinstance(self.criterion, AgentCriterion)
         distances = MaskDistances(self.every, sparse, self.criterion, self.scope, self.units)
         keep_at = tuple(sorted({self.rewind.at, *self.at}))
         return Training(level=0, keep_at=keep_at, during=(distances,), prunable=setup.prunable)

@@ -9,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_tickets.agents.enforcing import LeakError
 from rl_tickets.agents.making import MakeModel, fresh_agent
+from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
@@ -55,7 +56,7 @@ def find_tickets(
     *,
     total_timesteps: int,
     densities: Sequence[float],
-    criterion: Criterion = lamp,
+    criterion: AgentCriterion | Criterion = lamp,
     scope: Scope = "global",
     units: MakeUnits | None = None,
     prunable: Prunable | None = None,
@@ -78,7 +79,8 @@ def find_tickets(
         make_model: `make_model(seed)` gives a fresh dense SB3 agent with its environment.
         total_timesteps: environment steps per level; the rewind point's count as trained.
         densities: 1.0, then strictly decreasing; `rt.geometric(keep=0.8, levels=10)`, or (1.0, 0.1) for one-shot.
-        criterion: scores weights, the lowest go; `rt.lamp`, `rt.magnitude`, or `(weights, start) -> scores`.
+        criterion: scores weights, the lowest go; `rt.lamp`, `rt.magnitude`, or `(weights, start) -> scores`; with
+            `units` also `rt.activation`, `rt.outgoing_magnitude`, ...; see `IMP`.
         scope: over which weights scores compete: "global", "network", "layer", or `rt.erk`.
         units: what is pruned in place of single weights: `rt.neurons`, `rt.inputs`; see `IMP`.
         prunable: `f(name, parameter) -> bool`; None: all weight matrices and kernels that an optimizer trains.

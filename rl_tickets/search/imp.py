@@ -6,18 +6,19 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import network_of, rollout_steps
 from rl_tickets.agents.making import built
+from rl_tickets.agents.saliency import AgentCriterion, criterion_of
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
-from rl_tickets.search.checking import demand_learning, demand_one_a_layer
+from rl_tickets.search.checking import demand_early_scores, demand_learning, demand_one_a_layer, demand_scores
 from rl_tickets.search.plan import Plan, Search, Setup
-from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
+from rl_tickets.tickets.criteria import Criterion, lamp
 from rl_tickets.tickets.densities import as_floats, check_densities
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.tickets.scopes import Scope, demand_scope
@@ -31,13 +32,24 @@ from rl_tickets.training.rewinding import FineTuning, Rewind
 from rl_tickets.training.ticketing import make_ticket
 
 
+class Look(NamedTuple):
+    """What there is to prune in a trained agent, by what, and the environment steps it took to see that."""
+
+    units: Units | None
+    criterion: Criterion
+    timesteps: int
+
+
 @dataclass(frozen=True)
 class IMP(Plan):
     """Trains, prunes the lowest scores, rewinds the survivors, trains again; densities (1.0, 0.1) are one-shot.
 
     Args:
         rewind: what goes back to which step.
-        criterion: scores the trained weights; the lowest go.
+        criterion: scores the trained weights, or with `units` perhaps whole units; the lowest go. One of weights alone
+            (`rt.lamp`, `rt.magnitude`), of units by their weights (`rt.outgoing_magnitude`, any `UnitCriterion`), or an
+            `AgentCriterion`, which looks at the agent as each level left it: `rt.activation`. Environment steps that it
+            looks at are counted as `spent`.
         scope: over which weights, or units, scores compete.
         units: what is pruned in place of single weights, found anew in the agent as each level left it: `rt.neurons`,
             `rt.inputs`, or any `(model, prunable) -> Units`; densities are then shares of the units.
@@ -47,7 +59,7 @@ class IMP(Plan):
 
     Raises:
         TypeError: a setting that is of another kind: a step for `rewind`, a name for `criterion`.
-        ValueError: unknown scope.
+        ValueError: unknown scope, a criterion of units without units, early-bird without a criterion of weights.
 
     Example:
         >>> IMP(rewind=Rewind(at=2_000)).rewind_points
@@ -55,7 +67,7 @@ class IMP(Plan):
     """
 
     rewind: Rewind = field(default_factory=lambda: Rewind(at=0))
-    criterion: Criterion = lamp
+    criterion: AgentCriterion | Criterion = lamp
     scope: Scope = "global"
     units: MakeUnits | None = None
     early_bird: EarlyBird | None = None
@@ -68,8 +80,10 @@ class IMP(Plan):
         if not (self.early_bird is None or isinstance(self.early_bird, EarlyBird)):
             raise TypeError(f"early_bird must be an rt.EarlyBird or None, not {self.early_bird!r}")
         demand_make_units(self.units)
-        demand_criterion(self.criterion)
+        demand_scores(self.criterion, self.units)
         demand_scope(self.scope)
+        if self.early_bird is not None:
+            demand_early_scores(self.early_bird, self.criterion)
         if self.densities is not None:
             # Floats in a tuple: an array has no truth, and two plans with one could not be compared.
             object.__setattr__(self, "densities", as_floats(self.densities))
@@ -79,8 +93,14 @@ class IMP(Plan):
         trained = yield self._dense(setup)
         point, spent = trained.at(self.rewind.at), trained.timesteps
         for level in range(1, len(self._densities(setup))):
-            trained = yield self._sparse(level, point, trained, spent, setup)
-            spent += trained.timesteps
+            request = self._sparse(level, point, trained, spent, setup)
+            trained = yield self._asked(request)
+            assert request.spent is not None
+            spent = request.spent + trained.timesteps
+
+    def _asked(self, request: Training) -> Training:
+        """How a sparse level is trained."""
+        return request
 
     def _dense(self, setup: Setup) -> Training:
         during = () if self.early_bird is None else (self._bird(self.early_bird, 1, setup),)
@@ -88,20 +108,33 @@ class IMP(Plan):
 
     def _sparse(self, level: int, point: TrainingState, trained: Trained, spent: int, setup: Setup) -> Training:
         """Of the ticket that is drawn from what the level before trained."""
-        pruned = self._prune(level, point, trained, setup)
+        look = self._look(trained, setup)
+        pruned = self._prune(level, look, point, trained, setup)
         start = self.rewind.start(point, trained.end)
-        ticket = self._ticket(level, pruned, start, trained, setup)
+        ticket = self._ticket(level, pruned, look, start, trained, setup)
         until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
+        spent += look.timesteps
         return Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent)
 
     def _bird(self, bird: EarlyBird, level: int, setup: Setup) -> EarlyBird:
         """That waits for the mask of a level."""
         density = next(iter(self._densities(setup)[level:]), None)
+        criterion = bird.criterion or self.criterion
+        assert not isinstance(criterion, AgentCriterion), "early-bird looks at weights alone"
         return bird.completed(
-            density=density, after=self.rewind.at, criterion=self.criterion, scope=self.scope, units=self.units
+            density=density, after=self.rewind.at, criterion=criterion, scope=self.scope, units=self.units
         )
 
-    def _prune(self, level: int, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
+    def _look(self, trained: Trained, setup: Setup) -> Look:
+        """At the agent as its level left it."""
+        if self.units is None and not isinstance(self.criterion, AgentCriterion):
+            return Look(None, self.criterion, 0)
+        with built(setup.make_model, setup.seed) as model:
+            _finite(trained.end).restore(model)
+            units = None if self.units is None else self.units(model, setup.prunable)
+            return Look(units, *criterion_of(self.criterion, model, seed=setup.seed, prunable=setup.prunable))
+
+    def _prune(self, level: int, look: Look, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
         weights = {name: trained.end.policy[name] for name in trained.mask}
         if lost := [name for name, weight in weights.items() if not torch.isfinite(weight).all()]:
             warnings.warn(
@@ -112,24 +145,19 @@ class IMP(Plan):
         return prune(
             {name: torch.nan_to_num(weight) for name, weight in weights.items()},
             self._densities(setup)[level],
-            criterion=self.criterion,
+            criterion=look.criterion,
             scope=self.scope,
             within=trained.mask,
-            units=self._units(trained, setup),
+            units=look.units,
             start=point.policy,
             network_of=partial(network_of, copies=trained.copies),
             keep_last=self.keep_last,
             level=level,
         )
 
-    def _units(self, trained: Trained, setup: Setup) -> Units | None:
-        if self.units is None:
-            return None
-        with built(setup.make_model, setup.seed) as model:
-            trained.end.restore(model)
-            return self.units(model, setup.prunable)
-
-    def _ticket(self, level: int, pruned: Pruned, start: TrainingState, trained: Trained, setup: Setup) -> Ticket:
+    def _ticket(
+        self, level: int, pruned: Pruned, look: Look, start: TrainingState, trained: Trained, setup: Setup
+    ) -> Ticket:
         origin: dict[str, Any] = {
             "level": level,
             "total_timesteps": setup.total_timesteps,
@@ -137,6 +165,8 @@ class IMP(Plan):
             "scope": name_of(self.scope),
             "collapsed": list(pruned.collapsed),
         }
+        if look.timesteps:
+            origin["data"] = {"timesteps": look.timesteps, "policy": "trained", "seed": setup.seed}
         return make_ticket(pruned.mask, start, trained, self.rewind, origin)
 
     def _densities(self, setup: Setup) -> tuple[float, ...]:
@@ -189,6 +219,8 @@ class IMP(Plan):
             demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))
         if isinstance(self.rewind, FineTuning):
             demand_learning_rate(model)
+        if isinstance(self.criterion, AgentCriterion):
+            self.criterion.check(model, setup.prunable)
 
     def on_grid(self, grid: Sequence[int]) -> IMP:
         """See `Plan`."""
@@ -201,3 +233,9 @@ class IMP(Plan):
             bird = replace(bird, every=max(1, int(bird.every * ratio)), after=int(bird.after * ratio))
         at = -(-int(self.rewind.at * ratio) // rollout) * rollout
         return replace(self, rewind=replace(self.rewind, at=at), early_bird=bird)
+
+
+def _finite(end: TrainingState) -> TrainingState:
+    """With zeros for weights that are no finite numbers."""
+    weights = {name: torch.nan_to_num(tensor, posinf=0.0, neginf=0.0) for name, tensor in end.policy.items()}
+    return end.with_policy(weights)

@@ -12,6 +12,7 @@ from rl_tickets.tickets.criteria import Criterion, Weights, demand_criterion, la
 from rl_tickets.tickets.densities import exponential
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.scopes import Scope
+from rl_tickets.tickets.unit_criteria import UnitCriterion
 from rl_tickets.tickets.units import Units
 
 
@@ -51,7 +52,7 @@ def prune(
     Args:
         weights: trained weights, name -> tensor; only those the mask `within` covers count.
         density: fraction of all n prunable weights to keep, in (0, 1]; with `units`, of all units.
-        criterion: `(weights, start) -> scores`.
+        criterion: `(weights, start) -> scores`, or a `UnitCriterion`.
         scope: "global", "network", "layer", or a function from layer shapes and density to layer densities.
         within: the mask to shrink; dropped weights never come back, so masks nest. None: all weights.
         start: weights at the rewind point, for criteria that look at them; by default the weights themselves.
@@ -65,13 +66,15 @@ def prune(
     Raises:
         TypeError: a criterion that is no function, or gives no tensors or arrays.
         ValueError: impossible density, weights that are not the mask's, a criterion whose scores are not finite
-            or misshapen, unknown scope, units that the mask does not cover.
+            or misshapen, unknown scope, units that the mask does not cover, a criterion of units without units.
 
     Example:
         >>> prune({"w": torch.tensor([[3.0, -1.0], [0.5, 2.0]])}, 0.5).mask["w"].tolist()
         [[True, False], [False, True]]
     """
     demand_criterion(criterion)
+    if isinstance(criterion, UnitCriterion):
+        units = criterion.scored(units)
     within = Mask.full(weights) if within is None else within
     weights = _covered(weights, within)
     start = weights if start is None else _covered(start, within)

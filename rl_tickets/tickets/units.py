@@ -1,5 +1,6 @@
 """Units: weights kept or dropped together, as those of a neuron or channel are (Li et al. 2017, arXiv 1608.08710)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,15 @@ def outgoing(unit: Unit, scores: Mapping[str, torch.Tensor]) -> float:
     return _sum(unit.outgoing, scores)
 
 
+def through(unit: Unit, scores: Mapping[str, torch.Tensor]) -> float:
+    """The product of `incoming` and `outgoing`: the sum over paths of two weights through the unit.
+
+    A unit that has no weights on one side, as a dimension of the observation, scores what the other side does.
+    """
+    sides = [_sum(side, scores) for side in (unit.incoming, unit.outgoing) if side]
+    return math.prod(sides)
+
+
 def _sum(weights: Mapping[str, torch.Tensor | Sequence[int]], scores: Mapping[str, torch.Tensor]) -> float:
     return sum(float(scores[name][_indices(part)].sum()) for name, part in weights.items())
 
@@ -93,8 +103,8 @@ class Units(Sequence[Unit]):
 
     Args:
         units: at least one, no two of the same layer and index.
-        score: `(unit, scores) -> float`: `total`, `incoming`, `outgoing`, or a function of one's own, which may
-            ignore the weights' scores and give the unit's mean activation.
+        score: `(unit, scores) -> float`: `total`, `incoming`, `outgoing`, `through`, or a function of one's own, which
+            may ignore the weights' scores and give the unit's mean activation.
 
     Raises:
         ValueError: there is no unit, or the same one twice.

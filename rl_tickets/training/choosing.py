@@ -36,7 +36,7 @@ def faster(model: BaseAlgorithm, timesteps: int) -> Trainer:
 
 
 def gradient_steps(model: Any, timesteps: int) -> int:
-    """Of an on-policy agent, about; 0 for others, which train with plain SB3 in any case."""
+    """Of an on-policy agent, about; 0 for others, of which one alone is left to plain SB3."""
     if not hasattr(model, "rollout_buffer"):
         return 0
     rollout = rollout_steps(model)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.agents.trimmed import Trimmed
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.curve import CurvePoint, LearningCurve
@@ -63,9 +65,12 @@ class Training:
             played in the experiment's environment, and must make the same agent of a shape and seed again.
         dense_weights: prunable weights of the dense agent among which this one's are counted, where it is a smaller
             one: its density is told as their share. None: its own.
+        trim: makes the smaller agent that is trained in the place of the one that has the ticket's mask, `Trimmed`;
+            what comes of it, and all that is told of it, is the whole agent's. None: nothing is trimmed.
 
     Raises:
-        ValueError: a variant that is no file name, or two observers that write the same table.
+        ValueError: nothing to trim, or states to keep of an agent that is trimmed; a variant that is no file name, or
+            two observers that write the same table.
 
     Example:
         >>> Training(level=2, variant="copy", draws=7).name
@@ -85,10 +90,13 @@ class Training:
     spent: int | None = None
     make_model: MakeModel | None = None
     dense_weights: int | None = None
+    trim: Callable[[BaseAlgorithm, Mask], Trimmed] | None = None
 
     def __post_init__(self) -> None:
         if self.variant and not self.variant.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"a variant cannot be called {self.variant!r}: use letters, digits, - and _")
+        if self.trim is not None and (self.ticket is None or self.keep_at):
+            raise ValueError("what is trimmed is an agent with a ticket's mask, of which no state in between is kept")
         tables = [each.table for each in self.during]
         if twice := sorted({table for table in tables if tables.count(table) > 1}):
             raise ValueError(f"two observers of one training write the table {twice[0]!r}; give one another `table`")

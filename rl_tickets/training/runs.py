@@ -54,6 +54,9 @@ class Setting:
 class Run:
     """A fresh agent with a level's start set and its mask held, ready to `learn`; afterwards, what came of it.
 
+    `model` is what trains and plays; `whole` is the agent whose weights and mask are told: the same, but for requests
+    that trim.
+
     Args:
         setting: of the seed.
         request: of a search.
@@ -70,17 +73,22 @@ class Run:
             raise ValueError(
                 f"rewind point {beyond[0]} is beyond the budget of {self._until} steps; choose an earlier one"
             )
-        self.model = model = fresh_agent(request.make_model or setting.make_model, setting.seed)
+        self.whole = model = fresh_agent(request.make_model or setting.make_model, setting.seed)
         # Once, so that `learn` does not do it behind our back.
         model._last_obs = model.get_env().reset()  # type: ignore[assignment, union-attr]
         if setting.log is not None:
             setting.log(model, request)
-        start = resume.state if resume is not None else request.start
-        if start is not None:
-            start.restore(model)
+        if request.start is not None and (resume is None or request.trim is not None):
+            request.start.restore(model)
         # Not `Mask.dense`: what it has to say was said before the first level.
         self._full = Mask.full(anatomy.prunable_weights(model, request.prunable))
         mask = request.ticket.mask if request.ticket is not None else None
+        self._trimmed = None if request.trim is None or mask is None else request.trim(model, mask)
+        if self._trimmed is not None:
+            model, mask = self._trimmed.model, self._trimmed.mask
+        self.model = model
+        if resume is not None:
+            resume.state.restore(model)
         if (mask := mask if resume is None else resume.mask) is not None:
             held = hold(model, mask)
             if resume is not None and resume.gradient is not None:
@@ -171,15 +179,18 @@ class Run:
                 f"rewind point {missing[0]} is beyond the last rollout that starts within the budget of {self._until} "
                 "steps; choose an earlier one"
             )
-        end = TrainingState.capture(model, replay_buffer=False)
+        end = TrainingState.capture(model, replay_buffer=False).only("weights", "normalizer", "schedule")
+        mask = self.mask
+        if self._trimmed is not None:
+            end, mask = end.with_policy(self._trimmed.whole(end.policy)), self._trimmed.whole_mask(mask)
         return Trained(
-            end=end.only("weights", "normalizer", "schedule"),
+            end=end,
             kept={step: self._kept[step] for step in self.request.keep_at if step in self._kept},
-            mask=self.mask,
+            mask=mask,
             timesteps=model.num_timesteps - self._begin,
             diverged=not finite,
-            copies=anatomy.copies(model),
-            provenance=provenance(model, self._setting.seed),
+            copies=anatomy.copies(self.whole),
+            provenance=provenance(self.whole, self._setting.seed),
             observed={table: tuple(map(tuple, observer.rows())) for table, observer in self._observers.items()},
             problem=self.problem,
         )

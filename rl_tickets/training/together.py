@@ -30,8 +30,9 @@ def learn(
 ) -> list[Model]:
     """Trains agents together, much faster than one after the other; each as if it had called its own `learn`.
 
-    PPO and A2C agents of one shape train in lock-step, compiled; whatever cannot do so trains with its own `learn`,
-    and a `PlainTrainingWarning` says why, once. Tickets may be planted in some of them, and stay held.
+    PPO, A2C, DQN, DDPG, TD3 and SAC agents of one shape train in lock-step, compiled; whatever cannot do so trains
+    with its own `learn`, and a `PlainTrainingWarning` says why, once. Tickets may be planted in some of them, and stay
+    held.
 
     The random numbers of each agent depend on its seed alone, not on the others or on what was drawn before: a fresh
     agent goes on where its constructor left SB3's global generators, so that `rt.learn([PPO(..., seed=0), ...])` trains

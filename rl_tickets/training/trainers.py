@@ -100,7 +100,9 @@ def learn(run: Learner) -> None:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """PPO and A2C agents in lock-step; agents that cannot join train with plain SB3, which is said once (a warning).
+    """PPO, A2C, DQN, DDPG, TD3 and SAC agents in lock-step; those that cannot join train with plain SB3.
+
+    That is said once, with the reason (a warning).
 
     Which can is shown, not listed: once for each new shape, copies of an agent train on random observations both ways,
     and what differs in weights, buffers, attributes or logs trains plainly. It takes a second, and touches nothing.
@@ -126,7 +128,6 @@ class Cohorts:
     def obstacle(self, model: BaseAlgorithm) -> str | None:
         """Why such an agent cannot join a cohort, or None."""
         try:
-            Cohort(model, shape_of(model, ()), slots=1)
             demand_alike(model)
         except CannotJoin as reason:
             return str(reason)

@@ -3,7 +3,8 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 import rl_tickets as rt
 from measures.rows import Row, ratios, row
+from rl_tickets.agents.holding import held_mask
 from rl_tickets.deploy.numpy_policy import NumpyPolicy
 from rl_tickets.deploy.onnx_writing import ort_session, read_onnx
+from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.trainers import learn
 
 DENSITY, NEURONS = 0.05, 64
 Play = Callable[[np.ndarray], Any]
@@ -146,6 +150,27 @@ def shrunk_training(pairs: int) -> Iterator[Row]:
         agents[1].learn(2_048, reset_num_timesteps=False)  # Its rollout buffer was empty.
         dense, small = (lambda model=model: gradient_seconds(model) for model in agents)
         yield row(f"{name} 2x256: gradient time, a quarter of the neurons / dense", ratios(small, dense, pairs), goal)
+
+
+def trimmed_level(pairs: int) -> Iterator[Row]:
+    """A level of `rt.ShrinkingIMP` with a quarter of the neurons, against one with all: all of its training."""
+    for name, make, goal in (("SAC", make_sac, "<= 0.5"), ("PPO", make_ppo, "beside")):
+        model = make()
+        start = rt.TrainingState.capture(model, replay_buffer=False)
+        whole = rt.Ticket(rt.Mask.dense(model), start.policy, {}, {})
+        quarter = replace(whole, mask=held_mask(narrow(model)))
+        all_of_it, small = (partial(level_seconds, make, ticket, start) for ticket in (whole, quarter))
+        yield row(
+            f"{name} 2x256: a trimmed level, a quarter of the neurons / all", ratios(small, all_of_it, pairs), goal
+        )
+
+
+def level_seconds(make: Callable[[], BaseAlgorithm], ticket: rt.Ticket, start: rt.TrainingState) -> float:
+    """CPU seconds in which an agent trains 4,096 environment steps."""
+    run = Run(Setting(lambda seed: make(), 0, 4_096), rt.Training(1, ticket=ticket, start=start, trim=rt.Trimmed))
+    began = time.process_time()
+    learn(run)
+    return time.process_time() - began
 
 
 def gradient_seconds(model: Any) -> float:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from stable_baselines3.common import policies
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
@@ -48,7 +49,7 @@ def lockstep(make_model: MakeModel, total_timesteps: int, piece: int, seed: int 
     """Every piece of one dense run, trained both ways.
 
     Args:
-        make_model: of PPO or A2C agents.
+        make_model: of agents that can join a cohort.
         total_timesteps: of the run; a multiple of `piece`.
         piece: environment steps, whole rollouts.
         seed: of the run.
@@ -102,8 +103,8 @@ class _Until(BaseCallback):
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Meanwhile agents are made with double weights, and their observations and rollouts are double too."""
-    preprocess, reset = policies.preprocess_obs, RolloutBuffer.reset
+    """Meanwhile agents are made with double weights; observations, rollouts and transitions are double too."""
+    preprocess, reset, make = policies.preprocess_obs, RolloutBuffer.reset, ReplayBuffer.__init__
 
     def doubled(*args: object, **kwargs: object) -> torch.Tensor:
         return preprocess(*args, **kwargs).double()
@@ -113,8 +114,15 @@ def double_precision() -> Iterator[None]:
         for field in FIELDS:
             setattr(buffer, field, getattr(buffer, field).astype(np.float64))
 
+    def make_doubled(buffer: ReplayBuffer, *args: Any, **kwargs: Any) -> None:
+        make(buffer, *args, **kwargs)
+        for name, array in vars(buffer).items():
+            if isinstance(array, np.ndarray) and array.dtype == np.float32:
+                setattr(buffer, name, array.astype(np.float64))
+
     before = torch.get_default_dtype()
     with ExitStack() as stack:
+        stack.enter_context(patch.object(ReplayBuffer, "__init__", make_doubled))
         stack.enter_context(patch.object(policies, "preprocess_obs", doubled))
         stack.enter_context(patch.object(RolloutBuffer, "reset", reset_doubled))
         stack.callback(torch.set_default_dtype, before)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.training.cohorts.member import Member
+
+if TYPE_CHECKING:
+    from rl_tickets.training.cohorts.understudy import Understudy
 
 
 class PlainTrainingWarning(UserWarning):
@@ -17,6 +20,13 @@ class PlainTrainingWarning(UserWarning):
 
 class CannotJoin(Exception):
     """Why an agent trains the plain way; the text goes on after "this agent trains with plain SB3, since "."""
+
+
+def demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
+    """Raises CannotJoin where a subclass has a method of its own."""
+    for method in methods:
+        if getattr(cls, method) is not getattr(known, method):
+            raise CannotJoin(f"{cls.__name__} has a {method} method of its own")
 
 
 def told(error: Exception) -> str:
@@ -36,6 +46,17 @@ class Family(Protocol):
 
         Raises:
             CannotJoin: this one cannot be a member; the text says why.
+        """
+
+    def understudy(self, model: BaseAlgorithm, seed: int) -> Understudy:
+        """A copy of a member, made to be trained for a moment.
+
+        Args:
+            model: the agent.
+            seed: of what its environments imagine.
+
+        Raises:
+            CannotJoin: it cannot be copied.
         """
 
 

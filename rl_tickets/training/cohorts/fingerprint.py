@@ -93,7 +93,7 @@ class _Reader:
         if isinstance(holder, spaces.Space):
             hidden = {"_np_random", "low_repr", "high_repr"}  # A Box keeps its `repr` once somebody asks.
         if isinstance(holder, Distribution):
-            hidden = {"distribution"}  # What it held of the last forward pass.
+            hidden = {"distribution", "gaussian_actions"}  # What it held of the last forward pass.
         for name, value in sorted(_held(holder).items()):
             if name in _HOOKS and isinstance(value, Mapping):
                 value = list(value.values())  # torch numbers the hooks of all networks in one row.

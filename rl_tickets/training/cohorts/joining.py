@@ -6,9 +6,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.holding import class_of
 from rl_tickets.training.cohorts.family import CannotJoin, Family, Shape
+from rl_tickets.training.cohorts.off_policy.family import OffPolicy
 from rl_tickets.training.cohorts.on_policy.family import OnPolicy
 
-FAMILIES: tuple[Family, ...] = (OnPolicy(),)
+FAMILIES: tuple[Family, ...] = (OnPolicy(), OffPolicy())
 
 
 def family_of(model: BaseAlgorithm) -> Family:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
 
-from rl_tickets.agents.generators import Draws
+from rl_tickets.agents.generators import Draws, draws_kept
 from rl_tickets.agents.holding import check_held
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.learners import Learner
@@ -32,6 +32,16 @@ class Streams:
         """Lets both generators go on from there."""
         self.torch.set_state(draws.torch)
         self.numpy.set_state(draws.numpy)
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """Meanwhile the global generators are these two."""
+        with draws_kept():
+            torch.set_rng_state(self.torch.get_state())
+            np.random.set_state(self.numpy.get_state())  # noqa: NPY002
+            yield
+            self.torch.set_state(torch.get_rng_state())
+            self.numpy.set_state(np.random.get_state())  # noqa: NPY002
 
 
 class Member:

@@ -62,13 +62,13 @@ class AdamRule:
         kept, size, correction = sizes
         first, second = self.betas
         if self.decoupled:
-            weight = weight * _along(kept, weight)
+            weight = weight * along(kept, weight)
         elif self.weight_decay:
             gradient = gradient + self.weight_decay * weight
         mean = moments["exp_avg"] + (1 - first) * (gradient - moments["exp_avg"])
         square = second * moments["exp_avg_sq"] + (1 - second) * gradient * gradient
-        denominator = square.sqrt() / _along(correction, weight) + self.eps
-        return weight - _along(size, weight) * (mean / denominator), {"exp_avg": mean, "exp_avg_sq": square}
+        denominator = square.sqrt() / along(correction, weight) + self.eps
+        return weight - along(size, weight) * (mean / denominator), {"exp_avg": mean, "exp_avg_sq": square}
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class RMSpropRule:
             gradient = gradient + self.weight_decay * weight
         square = self.alpha * moments["square_avg"] + (1 - self.alpha) * gradient * gradient
         root = (square + self.eps).sqrt() if self.like_tensorflow else square.sqrt() + self.eps
-        return weight - _along(rate, weight) * (gradient / root), {"square_avg": square}
+        return weight - along(rate, weight) * (gradient / root), {"square_avg": square}
 
 
-def _along(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """One value for each member, as something to multiply a stacked weight with."""
+def along(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """One value for each member, as something to multiply a stacked tensor with."""
     return values.to(weight.dtype).view(-1, *(1 for _ in weight.shape[1:]))
 
 

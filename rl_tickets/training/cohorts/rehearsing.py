@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
+from rl_tickets.agents import anatomy
 from rl_tickets.agents.generators import Draws, draws_kept
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.family import CannotJoin, told
 from rl_tickets.training.cohorts.fingerprint import attributes, fingerprint
-from rl_tickets.training.cohorts.joining import shape_of
+from rl_tickets.training.cohorts.joining import family_of, shape_of
 from rl_tickets.training.cohorts.tracing import uncompiled
-from rl_tickets.training.cohorts.understudy import precision, rollout_rows, understudy
+from rl_tickets.training.cohorts.understudy import precision
 from rl_tickets.training.stints import Stint
 
 TOLERANCE = 1e-5
@@ -29,12 +31,12 @@ SHARE = 1e-4
 SEED = 0
 _SHOWN: dict[str, str | None] = {}
 """By digest of a shape's signature: what differed, None if nothing did. Once for each shape in a process is enough."""
-_UNLIKE = {"policy", "env", "_logger", "rollout_buffer", "ep_info_buffer", "ep_success_buffer", "start_time"}
+_UNLIKE = {"policy", "env", "_logger", "rollout_buffer", "replay_buffer", "ep_info_buffer", "ep_success_buffer"}
 """Attributes of an agent that are compared otherwise, or tell the time."""
 
 
 def demand_alike(model: BaseAlgorithm) -> None:
-    """Rehearses two rollouts and their updates, where agents of this shape did not yet rehearse in this process.
+    """Rehearses a few rollouts and their updates, where agents of this shape did not yet rehearse in this process.
 
     Neither the agent nor its environment or its random numbers are touched.
 
@@ -81,27 +83,29 @@ def _difference(model: BaseAlgorithm) -> str | None:
 
 def _compared(model: BaseAlgorithm, share: float) -> str | None:
     """What differs, if anything, by more than `TOLERANCE` and `share` of the farthest that a weight moved."""
-    start, theirs, ours = (understudy(model, SEED) for _ in range(3))
+    family = family_of(model)
+    (start, steps), (theirs, _), (ours, _) = (family.understudy(model, SEED) for _ in range(3))
     set_random_seed(SEED)
     draws = Draws.now()
     try:
-        theirs.learn(2 * rollout_rows(theirs), log_interval=None)
+        theirs.learn(steps, log_interval=None)
     except Exception as error:  # Whatever a user's own network does with random observations.
         raise CannotJoin(f"SB3 cannot train it on random observations ({told(error)})") from error
     draws.begin()
     with uncompiled():
         cohort = Cohort(ours, shape_of(ours, ()), slots=1)
-        cohort.train([Stint(ours, 2 * rollout_rows(ours), draws)])
-    moved = max(_apart(dict(theirs.policy.named_parameters()), dict(start.policy.named_parameters())).values())
+        cohort.train([Stint(ours, steps, draws)])
+    moved = max(_apart(_weights(theirs), _weights(start)).values())
     return next(_differences(ours, theirs, min(TOLERANCE, share * moved)), None)
 
 
 def _differences(ours: Any, theirs: Any, tolerance: float) -> Iterator[str]:
     """One sentence for each, which goes on after "since "."""
     mine, sb3s = (attributes(each.policy, _holders(each)) for each in (ours, theirs))
+    unlike = {*_UNLIKE, "start_time", *anatomy.loose_tensors(theirs)}
     for name in sorted({*mine, *sb3s}):
         holder, _, attribute = name.rpartition(".")
-        if mine.get(name) != sb3s.get(name) and not (holder == "agent" and attribute in _UNLIKE):
+        if mine.get(name) != sb3s.get(name) and not (holder == "agent" and attribute in unlike):
             yield f"training changes the attribute {name!r}, which a cohort would not"
     mine_, sb3s_ = (dict(each.policy.named_buffers()) for each in (ours, theirs))
     for name, apart in _apart(mine_, sb3s_).items():
@@ -112,6 +116,10 @@ def _differences(ours: Any, theirs: Any, tolerance: float) -> Iterator[str]:
         for name, apart in _apart(mine_, sb3s_).items():
             if apart > tolerance:
                 yield f"its update gives {what} of {name} that differ by {apart:.1g} from SB3's"
+    mine_, sb3s_ = (_transitions(each) for each in (ours, theirs))
+    for name, apart in _apart(mine_, sb3s_).items():
+        if apart > TOLERANCE:
+            yield f"its replay buffer gets {name} that differ by {apart:.1g} from SB3's"
     for key, value in theirs.logger.name_to_value.items():
         logged = ours.logger.name_to_value.get(key)
         if not key.startswith("time/") and not _alike(logged, value):
@@ -124,16 +132,24 @@ def _holders(model: Any) -> dict[str, object]:
 
 
 def _weights(model: Any) -> dict[str, torch.Tensor]:
-    return dict(model.policy.named_parameters())
+    return {**dict(model.policy.named_parameters()), **anatomy.loose_tensors(model)}
 
 
 def _moments(model: Any) -> dict[str, torch.Tensor]:
-    state = model.policy.optimizer.state
+    names = {id(tensor): name for name, tensor in _weights(model).items()}
     return {
-        f"{name} ({key})": torch.as_tensor(value)
-        for name, parameter in model.policy.named_parameters()
-        for key, value in state.get(parameter, {}).items()
+        f"{names[id(tensor)]} ({key})": torch.as_tensor(value)
+        for optimizer in anatomy.optimizers(model).values()
+        for tensor, state in optimizer.state.items()
+        for key, value in state.items()
     }
+
+
+def _transitions(model: Any) -> dict[str, torch.Tensor]:
+    """What an off-policy agent has collected."""
+    buffer = getattr(model, "replay_buffer", None)
+    held = {} if buffer is None else vars(buffer)
+    return {name: torch.as_tensor(value) for name, value in held.items() if isinstance(value, np.ndarray)}
 
 
 def _apart(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> dict[str, float]:

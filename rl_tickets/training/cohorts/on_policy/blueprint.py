@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from rl_tickets.training.cohorts.normalizing import Normalization
 from rl_tickets.training.cohorts.on_policy.losses import A2CLoss, PPOLoss
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler
-from rl_tickets.training.cohorts.optimizers import Rule
+from rl_tickets.training.cohorts.stack import Part
+
+OPTIMIZER = "policy.optimizer"
+"""Where an on-policy agent keeps the one that it has."""
 
 
 @dataclass(frozen=True)
@@ -15,10 +18,9 @@ class Blueprint:
     """What the members of a cohort have in common.
 
     Args:
-        trained: names of the parameters that training moves.
+        part: what the optimizer trains.
         masked: names of the parameters that a mask may cover.
         loss: of the algorithm.
-        rule: of the optimizer.
         sampler: of the action distribution.
         discrete: whether actions are class numbers.
         max_grad_norm: of one member's gradient.
@@ -26,10 +28,9 @@ class Blueprint:
         normalization: of observations and rewards, where it can be stacked.
     """
 
-    trained: tuple[str, ...]
+    part: Part
     masked: tuple[str, ...]
     loss: PPOLoss | A2CLoss
-    rule: Rule
     sampler: Sampler
     discrete: bool
     max_grad_norm: float

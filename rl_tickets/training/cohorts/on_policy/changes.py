@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import torch
-
-from rl_tickets.agents.generators import draws_kept
-from rl_tickets.training.cohorts.member import Streams
 from rl_tickets.training.cohorts.on_policy.losses import loss_of
 from rl_tickets.training.cohorts.optimizers import rule_of
 
@@ -30,13 +25,3 @@ def settings_of(model: Any) -> dict[str, Any]:
 def changed(model: Any, joined: dict[str, Any]) -> str | None:
     """The name of a setting that is not what it was, if any."""
     return next((name for name, value in settings_of(model).items() if value != joined[name]), None)
-
-
-def train(model: Any, streams: Streams) -> None:
-    """SB3's own update of a member that has tensors of its own, with the member's random numbers."""
-    with draws_kept():
-        torch.set_rng_state(streams.torch.get_state())
-        np.random.set_state(streams.numpy.get_state())  # noqa: NPY002
-        model.train()
-        streams.torch.set_state(torch.get_rng_state())
-        streams.numpy.set_state(np.random.get_state())  # noqa: NPY002

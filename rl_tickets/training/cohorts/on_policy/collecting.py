@@ -52,7 +52,7 @@ class Collecting:
             buffer = model.rollout_buffer
             buffer.pos, buffer.full, buffer.generator_ready = 0, False, False
             member.callback.on_rollout_start()
-            self._stack.adopt(slot, model.policy, model.policy.optimizer)
+            self._stack.adopt(slot, model)
             self._now[slot], self._starts[slot] = model._last_obs, model._last_episode_starts
             if self._normalizing is not None:
                 self._normalizing.lend(slot, model.env)

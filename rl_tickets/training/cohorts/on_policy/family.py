@@ -15,15 +15,18 @@ from torch import nn
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.holding import class_of
-from rl_tickets.training.cohorts.family import CannotJoin, Shape
+from rl_tickets.training.cohorts.family import CannotJoin, Shape, demand_unchanged
 from rl_tickets.training.cohorts.fingerprint import fingerprint
 from rl_tickets.training.cohorts.normalizing import Normalization
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
 from rl_tickets.training.cohorts.on_policy.losses import loss_of
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
-from rl_tickets.training.cohorts.on_policy.template import stepped
+from rl_tickets.training.cohorts.on_policy.stepped import stepped
+from rl_tickets.training.cohorts.on_policy.understudy import spent
 from rl_tickets.training.cohorts.optimizers import Rule, rule_of
+from rl_tickets.training.cohorts.stack import Part
+from rl_tickets.training.cohorts.understudy import Understudy
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,9 @@ class OnPolicy:
         kinds_of = (class_of(model).__name__, str(policy), loss, rule, normalization)
         signature = (*kinds_of, fingerprint(policy), shapes, between, settings, discount, masked)
         blueprint = Blueprint(
-            trained=stepped(model),
+            part=Part(rule, stepped(model)),
             masked=masked,
             loss=loss,
-            rule=rule,
             sampler=sampler,
             discrete=isinstance(model.action_space, spaces.Discrete),
             max_grad_norm=float(model.max_grad_norm),
@@ -63,11 +65,15 @@ class OnPolicy:
         )
         return Shape(repr(signature), partial(OnPolicyGroup, blueprint))
 
+    def understudy(self, model: BaseAlgorithm, seed: int) -> Understudy:
+        """See `Family.understudy`."""
+        return spent(model, seed)
+
 
 def _demand_plain_algorithm(model: BaseAlgorithm) -> None:
     cls = class_of(model)
     known = PPO if issubclass(cls, PPO) else A2C
-    _demand_unchanged(cls, known, ("train", "learn", "collect_rollouts"))
+    demand_unchanged(cls, known, ("train", "learn", "collect_rollouts"))
     if getattr(model, "use_sde", False):
         raise CannotJoin("it explores with gSDE")
 
@@ -75,18 +81,12 @@ def _demand_plain_algorithm(model: BaseAlgorithm) -> None:
 def _demand_plain_policy(policy: nn.Module) -> None:
     if not isinstance(policy, ActorCriticPolicy):
         raise CannotJoin(f"its policy is a {type(policy).__name__}, not an ActorCriticPolicy")
-    _demand_unchanged(type(policy), ActorCriticPolicy, ("forward", "predict_values"))
+    demand_unchanged(type(policy), ActorCriticPolicy, ("forward", "predict_values"))
     if policy.squash_output:
         raise CannotJoin("its policy squashes actions")
     for module in policy.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd | nn.RNNBase):
             raise CannotJoin(f"its policy has a {type(module).__name__} layer")
-
-
-def _demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
-    for method in methods:
-        if getattr(cls, method) is not getattr(known, method):
-            raise CannotJoin(f"{cls.__name__} has a {method} method of its own")
 
 
 def _demand_plain_data(model: OnPolicyAlgorithm) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from rl_tickets.training.cohorts.family import CannotJoin, told
 from rl_tickets.training.cohorts.member import Member
-from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.on_policy.blueprint import OPTIMIZER, Blueprint
 from rl_tickets.training.cohorts.on_policy.collecting import Collecting
 from rl_tickets.training.cohorts.on_policy.learning import Learning
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
-from rl_tickets.training.cohorts.on_policy.template import template
 from rl_tickets.training.cohorts.stack import Stack
+from rl_tickets.training.cohorts.template import template
 
 
 class OnPolicyGroup:
@@ -29,7 +29,7 @@ class OnPolicyGroup:
 
     def __init__(self, blueprint: Blueprint, model: Any, slots: int) -> None:
         policy = template(model.policy)
-        self.stack = Stack(policy, blueprint.trained, blueprint.masked, blueprint.rule, slots)
+        self.stack = Stack(model, {OPTIMIZER: blueprint.part}, blueprint.masked, slots)
         self.rollouts = Rollouts(model.rollout_buffer, slots)
         try:
             self.collecting = Collecting(policy, blueprint, self.stack, self.rollouts, model.action_space)
@@ -51,14 +51,14 @@ class OnPolicyGroup:
     def enter(self, member: Member) -> None:
         """See `Group.enter`."""
         model = member.model
-        self.stack.place(member.slot, model.policy, model.policy.optimizer)
+        self.stack.place(member.slot, model)
         self.rollouts.lend(member.slot, model.rollout_buffer)
         member.enter(partial(self._release, member), iteration=0)
         member.callback.update_locals({"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps})
 
     def _release(self, member: Member) -> None:
         model = member.model
-        self.stack.release(member.slot, model.policy, model.policy.optimizer)
+        self.stack.release(member.slot, model)
         self.rollouts.release(member.slot, model.rollout_buffer)
         self.collecting.release(member)
 

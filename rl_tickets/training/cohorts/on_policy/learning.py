@@ -16,7 +16,7 @@ from rl_tickets.agents.holding import Hold, hold_of
 from rl_tickets.training.cohorts.family import PlainTrainingWarning
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
-from rl_tickets.training.cohorts.on_policy.changes import changed, settings_of, train
+from rl_tickets.training.cohorts.on_policy.changes import changed, settings_of
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.on_policy.updating import Knobs, Updating
 from rl_tickets.training.cohorts.stack import Stack
@@ -62,7 +62,7 @@ class Learning:
         rows = rollouts.steps * rollouts.environments
         size = model.batch_size if isinstance(model, PPO) else rows
         self._cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
-        self._knobs = Knobs(len(stack.counts))
+        self._knobs = Knobs(stack.members)
         self.updating = {
             size: Updating(policy, blueprint, stack, rollouts, self._knobs, size)
             for size in {stop - start for start, stop in self._cuts}
@@ -74,8 +74,9 @@ class Learning:
         if together := [member for member in members if member not in apart]:
             self._update(together)
         for member in apart:
-            train(member.model, member.streams)
-            self._stack.place(member.slot, member.model.policy, member.model.policy.optimizer)
+            with member.streams.everywhere():
+                member.model.train()
+            self._stack.place(member.slot, member.model)
             self._rollouts.lend(member.slot, member.model.rollout_buffer)
             self._stack.follow(member.slot, hold_of(member.model))
 
@@ -83,14 +84,16 @@ class Learning:
         """Gives a member tensors of its own if its next update is not the compiled one; otherwise adopts its own."""
         model, slot = member.model, member.slot
         if (name := changed(model, self._joined)) is None:
-            self._stack.adopt(slot, model.policy, model.policy.optimizer)
+            self._stack.adopt(slot, model)
             self._rollouts.adopt(slot, model.rollout_buffer)
-            return False
+            if self._stack.even[slot]:
+                return False
+            name = "optimizer's counts of steps"
         if not self._said:
             self._said = True
             text = f"this agent updates with plain SB3 from now on, since a callback changed its {name}"
             warnings.warn(text, PlainTrainingWarning, stacklevel=2)
-        self._stack.release(slot, model.policy, model.policy.optimizer)
+        self._stack.release(slot, model)
         return True
 
     def _update(self, members: list[Member]) -> None:
@@ -101,7 +104,7 @@ class Learning:
             epochs.append(self._epoch(members, watching, last))
         for member in members:
             model, slot = member.model, member.slot
-            self._stack.publish(slot, model.policy, model.policy.optimizer)
+            self._stack.publish(slot, model)
             terms = [terms for epoch in epochs if len(terms := epoch.of_member(slot))]
             model._n_updates += len(terms)
             self._loss.record(model, terms)

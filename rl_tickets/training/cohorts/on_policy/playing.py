@@ -15,10 +15,10 @@ from torch.fx import GraphModule
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rl_tickets.agents.holding import class_of
-from rl_tickets.training.cohorts.family import CannotJoin, told
+from rl_tickets.training.cohorts.family import CannotJoin, demand_unchanged, told
 from rl_tickets.training.cohorts.fingerprint import fingerprint
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
-from rl_tickets.training.cohorts.on_policy.template import template
+from rl_tickets.training.cohorts.template import template
 from rl_tickets.training.cohorts.tracing import graph_of
 
 LARGEST = 50_000
@@ -38,9 +38,9 @@ def signature_of(model: Any) -> str:
     policy = model.policy
     if not isinstance(policy, ActorCriticPolicy):
         raise CannotJoin(f"its policy is a {type(policy).__name__}, not an ActorCriticPolicy")
-    _demand_unchanged(class_of(model), BaseAlgorithm, ("predict",))
-    _demand_unchanged(type(policy), BasePolicy, ("predict", "obs_to_tensor"))
-    _demand_unchanged(type(policy), ActorCriticPolicy, ("_predict",))
+    demand_unchanged(class_of(model), BaseAlgorithm, ("predict",))
+    demand_unchanged(type(policy), BasePolicy, ("predict", "obs_to_tensor"))
+    demand_unchanged(type(policy), ActorCriticPolicy, ("_predict",))
     if getattr(policy, "use_sde", False) or policy.squash_output:
         raise CannotJoin("its policy explores with gSDE or squashes actions")
     if sampler_of(policy.action_dist) is None:
@@ -53,12 +53,6 @@ def signature_of(model: Any) -> str:
     if sum(tensor.numel() for tensor in policy.state_dict().values()) > LARGEST:
         raise CannotJoin(f"its policy has more than {LARGEST:,} weights")
     return repr((str(policy), fingerprint(policy), shapes, model.observation_space, model.action_space))
-
-
-def _demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
-    for method in methods:
-        if getattr(cls, method) is not getattr(known, method):
-            raise CannotJoin(f"{cls.__name__} has a {method} method of its own")
 
 
 class Playing:

@@ -10,14 +10,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.descending import Tensors, clipped, masked, stepped
+from rl_tickets.training.cohorts.on_policy.blueprint import OPTIMIZER, Blueprint
 from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars, Terms
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
-Tensors = dict[str, torch.Tensor]
 
 
 class Knobs:
@@ -84,13 +84,13 @@ class Updating:
             masks=stack.masks,
             fixed=stack.fixed,
             data=[rollouts.flat(field) for field in DATA],
-            counts=stack.counts,
+            counts=stack.counts[OPTIMIZER],
             active=knobs.active,
             rates=knobs.rates,
             clip_range=knobs.clip_range,
             clip_range_vf=knobs.clip_range_vf,
         )
-        self._index = torch.zeros(len(stack.counts), batch_size, dtype=torch.int64)
+        self._index = torch.zeros(stack.members, batch_size, dtype=torch.int64)
         self._stepping = Traced(self._step, self._inputs, self._index)
 
     def prepare(self) -> None:
@@ -134,30 +134,22 @@ class Updating:
         return tuple(gradients[name] for name in here.masks)
 
     def _step(self, here: Inputs, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        rule, loss, target_kl = self._blueprint.rule, self._blueprint.loss, self._blueprint.target_kl
+        rule, loss, target_kl = self._blueprint.part.rule, self._blueprint.loss, self._blueprint.target_kl
         gradients, terms = self._differentiate(here, index)
-        gradients = {name: g * here.masks[name] if name in here.masks else g for name, g in gradients.items()}
-        norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
-        share = (self._blueprint.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        gradients = clipped(masked(gradients, here.masks), self._blueprint.max_grad_norm)
         active, counts = here.active, here.counts
         if target_kl is not None:
             approx_kl = terms[loss.terms.index("approx_kl")]
             active.copy_(active & ~(approx_kl > 1.5 * target_kl))
         counts.copy_(counts + active)
-        sizes = [_stored(size) for size in rule.sizes(here.rates, counts.double())]
+        new, changed = stepped(rule, here.weights, gradients, here.moments, here.rates, counts)
+        new = masked(new, here.masks)
         for name, weight in here.weights.items():
-            tall = (-1, *(1 for _ in weight.shape[1:]))
             moments = here.moments[name]
-            new, changed = rule.step(weight, gradients[name] * share.view(tall), moments, *sizes)
-            new = new * here.masks[name] if name in here.masks else new
-            for old, moved in ((weight, new), *((moments[key], changed[key]) for key in moments)):
-                old.copy_(moved if target_kl is None else torch.where(active.view(tall), moved, old))
+            for old, moved in ((weight, new[name]), *((moments[key], changed[name][key]) for key in moments)):
+                kept = None if target_kl is None else active.view(-1, *(1 for _ in old.shape[1:]))
+                old.copy_(moved if kept is None else torch.where(kept, moved, old))
         return (torch.stack(terms),)
-
-
-def _stored(values: torch.Tensor) -> torch.Tensor:
-    """The same values, which the compiler then computes once, where it would take powers anew for every 16 weights."""
-    return values.as_strided(values.shape, values.stride())
 
 
 class _EvaluateActions(nn.Module):

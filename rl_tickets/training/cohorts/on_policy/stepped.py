@@ -1,33 +1,17 @@
-"""A copy of a policy to trace, and what training moves in it."""
+"""What training moves in an actor-critic policy."""
 
 from __future__ import annotations
 
-from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.validation import unvalidated
-from rl_tickets.training.cohorts.family import CannotJoin, told
-
-
-def template(policy: ActorCriticPolicy) -> ActorCriticPolicy:
-    """A copy of a policy to trace, so that nothing of the tracing stays in the original.
-
-    Raises:
-        CannotJoin: it holds something that cannot be copied.
-    """
-    distribution = copy(policy.action_dist)
-    # What it held of the last forward pass may be part of a graph, which cannot be copied.
-    distribution.distribution = None  # type: ignore[assignment]
-    try:
-        return deepcopy(policy, {id(policy.action_dist): distribution})
-    except Exception as error:  # Whatever a user's own object does.
-        raise CannotJoin(f"its policy cannot be copied ({told(error)})") from error
+from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.template import template
 
 
 def stepped(model: Any) -> tuple[str, ...]:

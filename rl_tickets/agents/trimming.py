@@ -1,13 +1,15 @@
 """Trimming: which rows and columns of an agent's tensors are left without its inactive units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from rl_tickets.agents.layers import WiringError
+from rl_tickets.agents.layers import Layer, WiringError
+from rl_tickets.agents.widths import Key, Width
 from rl_tickets.agents.wiring import Wiring
 
 Index = npt.NDArray[np.int64]
@@ -50,6 +52,25 @@ class Trim:
             return _select(tensor, self._rows.get(name), -1)
         return _select(_select(tensor, self._rows.get(origin), 0), self._columns.get(origin), 1)
 
+    def uncut(self, name: str, left: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+        """The whole tensor of a parameter, with what is left of it written over it.
+
+        Args:
+            name: of the parameter.
+            left: as `cut` gave it, and as it has become since.
+            whole: what stands elsewhere; it stays as it is.
+        """
+        origin = self._origins.get(name, name)
+        rows, columns = self._rows.get(origin), self._columns.get(origin)
+        if rows is None and columns is None:
+            return left
+        filled, places = whole.clone(), [np.arange(whole.shape[0]) if rows is None else rows]
+        places += [] if columns is None else [columns]
+        into = np.ix_(*(place[place >= 0] for place in places))
+        of = np.ix_(*(np.flatnonzero(place >= 0) for place in places))
+        filled[tuple(map(torch.from_numpy, into))] = left[tuple(map(torch.from_numpy, of))].to(filled)
+        return filled
+
     def _columns_of(self, target: str) -> Index:
         """Columns of a layer's weights that are left; sources stand one after the other, as they stood."""
         units = {feed.source: np.array(feed.units) for feed in self._found.into(target)}
@@ -82,6 +103,33 @@ def _select(tensor: torch.Tensor, index: Index | None, axis: int) -> torch.Tenso
     return left.index_fill(axis, (chosen < 0).nonzero().flatten(), 0)
 
 
-def padded(kept: Sequence[Index], size: int) -> list[Index]:
-    """Units of several layers, each filled up to the same size."""
-    return [np.concatenate([units, np.full(size - len(units), NONE)]).astype(np.int64) for units in kept]
+def sized(every: Sequence[Width], kept: Callable[[str], Index]) -> tuple[dict[str, Index], dict[Key, int]]:
+    """Units that are left in each layer, and how wide that makes it; zeros fill the narrower of two twins.
+
+    Args:
+        every: the widths that may change.
+        kept: the units that are left of a layer, in order.
+    """
+    units: dict[str, Index] = {}
+    sizes: dict[Key, int] = {}
+    for width in every:
+        left = [kept(layer) for layer in width.layers]
+        sizes[width.key] = max(1, *map(len, left))
+        units |= dict(zip(width.layers, (_padded(each, sizes[width.key]) for each in left), strict=True))
+    return units, sizes
+
+
+def _padded(units: Index, size: int) -> Index:
+    return np.concatenate([units, np.full(size - len(units), NONE)]).astype(np.int64)
+
+
+def demand_stateless(policy: nn.Module, layer: Layer) -> None:
+    """Raises WiringError where a layer's units pass a module from which none can be taken without changing more."""
+    for path in layer.after:
+        module = policy.get_submodule(path)
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if own or isinstance(module, nn.modules.dropout._DropoutNd):
+            raise WiringError(
+                f"units of {layer.name!r} pass {path!r} ({type(module).__name__}), which has a state of its own or "
+                "differs in training, so a unit without inputs is not constant; such a policy cannot be shrunk"
+            )
