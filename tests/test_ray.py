@@ -225,13 +225,13 @@ def test_a_script_stopped_and_gone_on_with(
     wait_for(lambda: waiting(gate))
     (worker,) = waiting(gate)
     stopped.send_signal(signal.SIGINT)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=300)
     assert stopped.returncode == 130, err
     assert err == "Stopped. What is finished is kept; the same command goes on from there.\n"
     wait_for(lambda: not at_work(worker))
     closed.unlink()
     again = start(script, *flags)
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=300)
     assert (again.returncode, err) == (0, "")
     assert " 2.0 of 2 levels" in out
     assert f"Report      {tmp_path / 'there' / 'tiny' / 'report.md'}\n" in out
