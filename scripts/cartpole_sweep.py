@@ -12,11 +12,7 @@ experiment = replace(
     densities=rt.geometric(keep=0.5, levels=8),
     seeds=20,
     dense_seeds=None,
-    searches={
-        name: plan
-        for name, plan in cartpole.searches.items()
-        if name in ("imp", "imp_late", "random_reinit", "connected_permuted_mask")
-    }
+    searches={name: cartpole.searches[name] for name in ("imp", "imp_late", "random_reinit", "connected_permuted_mask")}
     | {"early_bird": rt.IMP(early_bird=rt.EarlyBird(every=2_560))},
 )
 

@@ -317,7 +317,7 @@ def test_criteria_of_units_need_units(criterion: Any) -> None:
         rt.AtInit(criterion)
     with pytest.raises(ValueError, match="scores whole units"):
         rt.find_tickets(make_ppo, total_timesteps=64, densities=(1.0, 0.5), criterion=criterion)
-    with pytest.raises(ValueError, match="early-bird draws masks of single weights"):
+    with pytest.raises(ValueError, match="early-bird draws masks while an agent trains, by scores of single weights"):
         rt.IMP(units=rt.neurons, criterion=criterion, early_bird=rt.EarlyBird(every=32))
     rt.IMP(units=rt.neurons, criterion=criterion, early_bird=rt.EarlyBird(every=32, criterion=rt.magnitude))
 

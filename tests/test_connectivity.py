@@ -22,6 +22,7 @@ from tiny import PPO_EXPERIMENT, make_dqn, make_env, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.agents.distributions import action_distributions, divergence
+from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.analysis.lines import between, grid
 from rl_tickets.analysis.stability import judged_together
@@ -449,7 +450,7 @@ def test_a_copy_goes_on_from_the_state_at_its_step(out: Path) -> None:
 
     setting = Setting(make_ppo, 0, 192, (0, 64, 128))
     _, dense = train(setting, rt.Training(0, keep_at=(0, 64)))
-    draws = int(np.random.SeedSequence([0, 2]).generate_state(1)[0]) >> 1
+    draws = derived_seed(0, 2)
     _, copy = train(setting, rt.Training(0, "k64-b", start=dense.at(64), draws=draws))
     stored = end(out, "dense_copies", 0, 0, "k64-b")
     assert all(torch.equal(weight, stored.policy[name]) for name, weight in copy.end.policy.items())

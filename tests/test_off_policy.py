@@ -36,7 +36,7 @@ from test_cohort import (
 )
 from test_learn import tensor_bytes
 from test_moving_masks import Rewire, check_zeros, hold_in
-from test_rehearsal import untouched
+from test_rehearsal import Averaging, Noisy, untouched
 from tiny import ROOT
 
 import rl_tickets as rt
@@ -710,26 +710,6 @@ def test_what_cannot_join_is_told_why(reason: str) -> None:
     told = COHORTS.obstacle(REASONS[reason](0))
     assert told is not None
     assert told.startswith(reason)
-
-
-class Averaging(Sines):
-    """A running mean of what it sees while it trains."""
-
-    def __init__(self, observation_space: spaces.Box) -> None:
-        super().__init__(observation_space)
-        self.register_buffer("mean", torch.zeros(observation_space.shape))
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            self.mean.lerp_(observations.detach().mean(0), 0.1)
-        return super().forward(observations - self.mean)
-
-
-class Noisy(Sines):
-    """Noise that tracing takes for a constant."""
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return super().forward(observations) + 0.1 * float(np.random.standard_normal())  # noqa: NPY002
 
 
 class OwnStep(DQN):

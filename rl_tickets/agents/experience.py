@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -19,7 +18,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecNormalize
 
-from rl_tickets.agents.generators import draws_kept
+from rl_tickets.agents.generators import derived_seed, draws_kept
 from rl_tickets.agents.holding import class_of
 from rl_tickets.agents.state import TrainingState
 
@@ -45,7 +44,7 @@ class Experience:
 
     def __init__(self, model: BaseAlgorithm, timesteps: int, seed: int) -> None:
         demand_environment(model)
-        self._seed = stream_seed(seed, STREAM)
+        self._seed = derived_seed(seed, STREAM)
         self._rollouts: list[Any] = []
         normalize = model.get_vec_normalize_env()
         with environments_lent(model), warnings.catch_warnings():
@@ -113,11 +112,6 @@ def environments_lent(model: BaseAlgorithm) -> Iterator[None]:
         env.seed(model.seed)
     # No longer what the environments show: `learn` resets them.
     model._last_obs = None
-
-
-def stream_seed(seed: int, stream: int) -> int:
-    """A seed for draws that are told from a training's with the same seed, and from those of other streams."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]) >> 1
 
 
 def demand_environment(model: BaseAlgorithm) -> None:

@@ -12,6 +12,11 @@ import numpy as np
 import torch
 
 
+def derived_seed(seed: int, number: int) -> int:
+    """A seed for draws that are told from those of the seed itself, and from those of other numbers."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) >> 1
+
+
 @dataclass(frozen=True)
 class Draws:
     """States of the three generators that SB3 draws from: Python's, NumPy's and torch's."""

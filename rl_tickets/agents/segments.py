@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.generators import derived_seed
 
 SeedDraws = Callable[[int], object]
 """Seeds the generators that an agent draws actions and minibatches from."""
@@ -24,7 +25,7 @@ SeedDraws = Callable[[int], object]
 
 def begin_segment(model: BaseAlgorithm, seed: int, step: int, seed_draws: SeedDraws = set_random_seed) -> None:
     """Seeds every generator from (seed, step) and resets the environments; call at the start of a rollout."""
-    derived = int(np.random.SeedSequence([seed, step]).generate_state(1)[0]) >> 1
+    derived = derived_seed(seed, step)
     seed_draws(derived)
     model.action_space.seed(derived)
     env = model.get_env()

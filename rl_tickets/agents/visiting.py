@@ -15,7 +15,8 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rl_tickets.agents.exact import Observations
-from rl_tickets.agents.experience import environments_lent, stream_seed
+from rl_tickets.agents.experience import environments_lent
+from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.rebuilding import policy_like
 
 STREAM = 0xD0A
@@ -57,7 +58,7 @@ def visits(model: BaseAlgorithm, timesteps: int, seed: int) -> Iterator[Visit]:
         if isinstance(normalize, VecNormalize):
             normalize.training = False
         try:
-            yield from _visits(policy, env, -(-timesteps // env.num_envs), stream_seed(seed, STREAM))
+            yield from _visits(policy, env, -(-timesteps // env.num_envs), derived_seed(seed, STREAM))
         finally:
             if isinstance(normalize, VecNormalize):
                 normalize.training = learning

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import DENSE, Outcome, Plan, Search, Setup
 from rl_tickets.training.requests import Name, Training
@@ -76,7 +75,7 @@ class Instability(Plan):
 
     def _copies(self, request: Training, step: int, start: TrainingState | None, setup: Setup) -> Iterator[Training]:
         for copy, draw in zip("ab", self.draws, strict=True):
-            seed = int(np.random.SeedSequence([setup.seed, draw]).generate_state(1)[0]) >> 1
+            seed = derived_seed(setup.seed, draw)
             yield replace(request, variant=f"k{step}-{copy}", start=start, keep_at=(), draws=seed)
 
     def names(self, level: int) -> tuple[Name, ...]:

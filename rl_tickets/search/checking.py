@@ -32,7 +32,7 @@ def demand_early_scores(bird: EarlyBird, criterion: object) -> None:
     of = bird.criterion or criterion
     if isinstance(of, AgentCriterion) or scores_units(of):
         raise ValueError(
-            "early-bird draws masks of single weights while an agent trains, by their weights alone; give it a "
+            "early-bird draws masks while an agent trains, by scores of single weights alone; give it a "
             "criterion of its own: EarlyBird(criterion=rt.magnitude)"
         )
 

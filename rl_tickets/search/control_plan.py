@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from rl_tickets.search.plan import DENSE, Plan, Setup
+from rl_tickets.tickets.densities import among
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.requests import Name, Training
 
@@ -51,7 +51,7 @@ class ControlPlan(Plan):
 
     def stands_at(self, level: int, setup: Setup) -> bool:
         """Whether the ticket of a level has a control."""
-        return self.at is None or any(math.isclose(self.aims(setup)[level], density) for density in self.at)
+        return self.at is None or among(self.aims(setup)[level], self.at)
 
     def _stands(self, name: Name, setup: Setup) -> bool:
         """The same of a training; one that only serves the search has no control."""
@@ -66,6 +66,6 @@ class ControlPlan(Plan):
             raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
         sparse = self.aims(setup)[1:]
         for density in self.at or ():
-            if not any(math.isclose(density, aim) for aim in sparse):
+            if not among(density, sparse):
                 choices = ", ".join(f"{aim:g}" for aim in sparse)
                 raise ValueError(f"a control at density {density:g}, at which {self.of!r} has no ticket: {choices}")

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
@@ -80,8 +80,7 @@ class DrawnEarly(IMP):
             yield replace(self._sparse(level, point, early, drawn.timesteps, setup), variant=variant)
         final = self._sparse(level, point, dense, dense.timesteps, setup)
         yield final
-        draws = int(np.random.SeedSequence([setup.seed, 1]).generate_state(1)[0]) >> 1
-        yield replace(final, variant=AGAIN, draws=draws)
+        yield replace(final, variant=AGAIN, draws=derived_seed(setup.seed, 1))
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -3,13 +3,12 @@ arXiv 1909.11957)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
-from rl_tickets.tickets.densities import as_floats
+from rl_tickets.tickets.densities import among, as_floats
 from rl_tickets.training.requests import Name, Training
 
 LOOKING = "search"
@@ -70,7 +69,7 @@ class EarlyBirdIMP(IMP):
     def _evaluated(self, setup: Setup) -> list[int]:
         """Levels whose tickets are trained to the end, ascending."""
         aims = list(enumerate(self._densities(setup)))[1:]
-        return [n for n, aim in aims if self.at is None or any(math.isclose(aim, density) for density in self.at)]
+        return [n for n, aim in aims if self.at is None or among(aim, self.at)]
 
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
         """The dense level; of each until the last that is evaluated, its ticket's, and what looks for the next mask."""
@@ -83,7 +82,7 @@ class EarlyBirdIMP(IMP):
         super().check(setup)
         aims = self._densities(setup)[1:]
         for density in self.at or ():
-            if not any(math.isclose(density, aim) for aim in aims):
+            if not among(density, aims):
                 choices = ", ".join(f"{aim:g}" for aim in aims)
                 raise ValueError(f"no ticket at density {density:g} to train to the end: the search has {choices}")
         if not self._evaluated(setup):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.making import MakeModel, built
 from rl_tickets.search.spoiling import spoiled
 from rl_tickets.tickets.ticket import Ticket
@@ -86,8 +87,7 @@ def _fresh(ticket: Ticket, make_model: MakeModel | None, control: str, seed: int
     """Weights of a fresh agent of another seed, none of whose layers is the ticket's."""
     if make_model is None:
         raise TypeError(f"{control} needs make_model, whose fresh agent gives the new weights")
-    own = int(np.random.SeedSequence([seed, 0x7E1]).generate_state(1)[0]) >> 1
-    with built(make_model, own) as model:
+    with built(make_model, derived_seed(seed, 0x7E1)) as model:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in model.policy.state_dict().items()}
     if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
         raise ValueError(f"{control} left all weights as they were: make_model(seed) ignores its seed")

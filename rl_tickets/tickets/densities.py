@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 
@@ -44,6 +44,11 @@ def exponential(before: float, density: float, rounds: int) -> tuple[float, ...]
     if rounds == 1 or not (isinstance(density, Real) and 0 < density < before):
         return (density,)  # What is no density, the round itself will refuse.
     return (*(before * (density / before) ** (each / rounds) for each in range(1, rounds)), density)
+
+
+def among(density: float, densities: Iterable[float]) -> bool:
+    """Whether one of these is the same density, but for rounding."""
+    return any(math.isclose(density, each) for each in densities)
 
 
 def as_floats(densities: Sequence[float]) -> tuple[float, ...]:

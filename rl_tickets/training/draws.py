@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
-from rl_tickets.agents.generators import Draws, draws_kept
+from rl_tickets.agents.generators import Draws, derived_seed, draws_kept
 
 
 def first_draws(model: BaseAlgorithm) -> Draws:
@@ -25,7 +25,7 @@ def first_draws(model: BaseAlgorithm) -> Draws:
     with draws_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if model.num_timesteps or model.seed is None:
-            set_random_seed(int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0]) >> 1)
+            set_random_seed(derived_seed(seed, model.num_timesteps))
         else:
             _make_again(model)
         return Draws.now()

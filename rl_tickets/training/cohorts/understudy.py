@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from math import prod
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -21,6 +22,11 @@ from rl_tickets.training.cohorts.template import template
 
 BATCH = 64
 """Most rows of a minibatch of an understudy; of images fewer rows, since they are dear."""
+
+
+def most_rows(model: Any) -> int:
+    """Of a minibatch of the agent's understudy."""
+    return BATCH if prod(model.observation_space.shape) < 1_000 else BATCH // 4
 
 
 class Understudy(NamedTuple):

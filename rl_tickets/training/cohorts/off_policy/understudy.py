@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from rl_tickets.training.cohorts.understudy import BATCH, Understudy, copied
+from rl_tickets.training.cohorts.understudy import Understudy, copied, most_rows
 
 ROUNDS = 6
 """Rollouts of an understudy after its warm-up."""
@@ -22,7 +21,7 @@ def spent(model: Any, seed: int) -> Understudy:
         CannotJoin: the policy cannot be copied.
     """
     found = copied(model, seed, ("replay_buffer",))
-    found.batch_size = min(model.batch_size, BATCH if prod(model.observation_space.shape) < 1_000 else BATCH // 4)
+    found.batch_size = min(model.batch_size, most_rows(model))
     found.train_freq = TrainFreq(min(model.train_freq.frequency, STEPS), TrainFrequencyUnit.STEP)
     found.gradient_steps = min(model.gradient_steps, STEPS)
     rollout = found.train_freq.frequency * model.n_envs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import gcd, prod
+from math import gcd
 from typing import Any
 
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from rl_tickets.training.cohorts.understudy import BATCH, Understudy, copied
+from rl_tickets.training.cohorts.understudy import Understudy, copied, most_rows
 
 EPOCHS = 2
 """Most passes over a rollout."""
@@ -31,7 +31,7 @@ def spent(model: Any, seed: int) -> Understudy:
 
 def _shorten(model: Any) -> None:
     """Minibatches of the same sizes, the smaller last one too, but few of them."""
-    most = BATCH if prod(model.observation_space.shape) < 1_000 else BATCH // 4
+    most = most_rows(model)
     model.n_epochs = min(getattr(model, "n_epochs", 1), EPOCHS)
     if not hasattr(model, "batch_size"):
         model.n_steps = min(model.n_steps, max(most // model.n_envs, 2))
