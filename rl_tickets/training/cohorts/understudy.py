@@ -46,7 +46,7 @@ def copied(model: Any, seed: int, buffers: tuple[str, ...]) -> Any:
 
     Args:
         model: weights of the default dtype's precision are given.
-        seed: of what its environments imagine.
+        seed: of the copy, and of what its environments imagine.
         buffers: attributes that are to be made anew; they stay the agent's own until then.
 
     Raises:
@@ -62,6 +62,9 @@ def copied(model: Any, seed: int, buffers: tuple[str, ...]) -> Any:
     found.env = Imagined(model.n_envs, model.observation_space, found.action_space, seed)
     found._vec_normalize_env = found._last_obs = None
     found.num_timesteps = found.verbose = 0
+    # Spaces may be shared: where this one stands depends on whoever was made since.
+    found.seed = seed
+    found.action_space.seed(seed)
     found.set_logger(Logger(None, []))
     if torch.get_default_dtype() == torch.float64:
         _double(found)
