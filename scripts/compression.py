@@ -23,8 +23,9 @@ from rich.progress import track
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import rl_tickets as rt
-from rl_tickets.agents.anatomy import network_of, prunable_weights
+from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.agents.linear import LinearPolicy
+from rl_tickets.agents.networks import network_of
 from rl_tickets.lab.task import one_thread
 from rl_tickets.report.looks import BLUE, INK, MUTED, ORANGE, save, sheet
 from rl_tickets.tickets.archive import write_whole
@@ -32,7 +33,11 @@ from rl_tickets.tickets.scopes import Scope
 
 COMMAND = "python scripts/compression.py"
 DENSITIES = tuple(10 ** (-quarter / 4) for quarter in range(13))
-AGENTS = {"PPO, CartPole, 2x64": cartpole, "SAC, Pendulum, 2x256": pendulum, "DQN, MountainCar, 2x512": mountaincar}
+AGENTS = {
+    "PPO, CartPole, 2x64": cartpole,
+    "SAC, Pendulum, 2x256": partial(pendulum, width=256),
+    "DQN, MountainCar, 2x512": mountaincar,
+}
 Ways = dict[str, tuple[rt.AgentCriterion | Callable[..., object], Scope]]
 WAYS: Ways = {
     "SynFlow": (rt.synflow, "global"),

@@ -13,6 +13,7 @@ from torch import nn
 
 import rl_tickets as rt
 from rl_tickets.agents import anatomy
+from rl_tickets.agents.networks import network_of
 from rl_tickets.tickets.selecting import prune
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -32,7 +33,7 @@ def test_prunable_weights_are_those_of_the_table_in_the_policys_order(case: Case
 def test_every_weight_belongs_to_its_network(case: Case) -> None:
     model = case.make(0)
     copies = anatomy.copies(model)
-    owners = {name: anatomy.network_of(name, copies) for name in anatomy.prunable_weights(model)}
+    owners = {name: network_of(name, copies) for name in anatomy.prunable_weights(model)}
     expected = {**dict.fromkeys(case.actor, "actor"), **dict.fromkeys(case.critic, "critic")}
     assert owners == {**expected, **dict.fromkeys(case.shared, "shared")}
 
@@ -121,9 +122,7 @@ def test_the_network_scope_gives_each_extractor_the_budget_of_its_owner() -> Non
     model = BY_NAME["ppo_images_apart"].make(0)
     copies = anatomy.copies(model)
     weights = anatomy.prunable_weights(model)
-    pruned = prune(
-        weights, 0.25, criterion=rt.lamp, scope="network", network_of=lambda name: anatomy.network_of(name, copies)
-    )
+    pruned = prune(weights, 0.25, criterion=rt.lamp, scope="network", network_of=lambda name: network_of(name, copies))
     layers = pruned.mask.layers
     actor = [name for name in layers if not name.startswith(("vf_", "value"))]
     assert sum(layers[name].kept for name in actor) == round(0.25 * sum(layers[name].total for name in actor))

@@ -65,6 +65,16 @@ experiment = partial(
             {"searches": {**SEARCHES, "x": rt.Control(rt.random_mask, at=(0.3,))}},
             r"search 'x': a control at density 0\.3, at which 'imp' has no ticket: ",
         ),
+        (
+            {
+                "densities": (1.0, 0.5, 0.1),
+                "searches": {
+                    "cheap": rt.EarlyBirdIMP(early_bird=rt.EarlyBird(every=100), at=(0.1,)),
+                    "x": rt.Control(rt.random_mask, of="cheap", at=(0.5,)),
+                },
+            },
+            r"search 'x': a control at density 0\.5, at which 'cheap' has no ticket: 0\.1$",
+        ),
         ({"dense_seeds": [1, 2, 3], "seeds": [1, 4]}, r"dense_seeds must have the 2 of seeds among them"),
         ({"dense_seeds": 2, "seeds": 3}, r"dense_seeds must have the 3 of seeds among them"),
         ({"dense_seeds": [0, 0, 1], "seeds": 1}, "dense_seeds must be a positive number or different integers"),

@@ -19,7 +19,7 @@ from test_neuron_tickets import Distracted, make_distracted
 from tiny import PPO_EXPERIMENT, forked, make_env
 
 import rl_tickets as rt
-from rl_tickets.agents import anatomy
+from rl_tickets.agents.networks import network_of
 from rl_tickets.lab.preparing import begin
 from rl_tickets.lab.store import Store
 from rl_tickets.report.input_layer import MOST, input_layer
@@ -128,7 +128,7 @@ def test_the_table_counts_what_the_ticket_reads(out: Path) -> None:
             model = make_distracted(row.run.seed)
             counts = rt.paths(model, rt.Ticket.load(path).mask).reads
             for network, kept in row.columns.items():
-                parts = [each for name, each in counts.items() if anatomy.network_of(name) == network]
+                parts = [each for name, each in counts.items() if network_of(name) == network]
                 assert list(kept) == sum(parts[1:], parts[0]).tolist()
 
 

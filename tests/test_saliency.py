@@ -22,6 +22,7 @@ import rl_tickets as rt
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.experience import Experience
 from rl_tickets.agents.linear import LinearPolicy
+from rl_tickets.agents.networks import network_of
 from rl_tickets.agents.own_loss import OwnLoss
 from rl_tickets.tickets.criteria import Criterion, Weights
 
@@ -331,7 +332,7 @@ def test_trpos_losses_are_those_of_ppo_before_anything_moved() -> None:
     theirs = OwnLoss(TRPO("MlpPolicy", make_env(), **settings), 32, seed=2).gradient({})
     ours = OwnLoss(PPO("MlpPolicy", make_env(), **settings), 32, seed=2).gradient({})
     for name, found in ours.items():
-        factor = 0.5 if anatomy.network_of(name) == "critic" else 1.0
+        factor = 0.5 if network_of(name) == "critic" else 1.0
         np.testing.assert_allclose(theirs[name] * factor, found, rtol=1e-3, atol=1e-6)
 
 

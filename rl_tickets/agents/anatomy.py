@@ -1,7 +1,7 @@
 """The anatomy of an SB3 agent, discovered rather than looked up: who trains which weights, and who copies them."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -180,36 +180,6 @@ def _named_modules(model: BaseAlgorithm) -> list[tuple[str, nn.Module]]:
     for path, module in modules(model).items():
         found += [(f"{path}.{name}" if name else path, inner) for name, inner in module.named_modules()]
     return found
-
-
-CRITIC = {"critic", "value", "vf", "qf", "q", "quantile"}
-ACTOR = {"actor", "policy", "action", "pi", "mu", "log"}
-
-
-def network_of(name: str, copies: Mapping[str, str] | None = None) -> str:
-    """The network a policy parameter belongs to, by the field's usual names: actor, critic, or shared.
-
-    Args:
-        name: in `policy.named_parameters()`.
-        copies: its other names, see `copies`: an extractor is the actor's where only the actor names it.
-
-    Example:
-        >>> network_of("mlp_extractor.value_net.0.weight"), network_of("features_extractor.cnn.0.weight")
-        ('critic', 'shared')
-    """
-    aliases = (alias for alias, origin in (copies or {}).items() if origin == name)
-    owners = {_network_in(alias) for alias in (name, *aliases)} - {"shared"}
-    return owners.pop() if len(owners) == 1 else "shared"
-
-
-def _network_in(name: str) -> str:
-    for part in name.split("."):
-        words = set(part.rstrip("0123456789").split("_")) | {word.rstrip("0123456789") for word in part.split("_")}
-        if words & CRITIC:
-            return "critic"
-        if words & ACTOR:
-            return "actor"
-    return "shared"
 
 
 def rollout_steps(model: BaseAlgorithm) -> int:

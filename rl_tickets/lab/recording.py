@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from rl_tickets.agents.anatomy import network_of
 from rl_tickets.agents.layers import WiringError
+from rl_tickets.agents.networks import Network, network_of
 from rl_tickets.agents.paths import Paths, paths
 from rl_tickets.evaluation.returns import Played, play_both_ways
 from rl_tickets.lab.experiment import Experiment
@@ -77,7 +77,9 @@ class Recorder:
         ticket = ticket_of(request, trained)
         moved = 0.0
         if request.level > 0 and request.ticket is not None:
-            moved = trained.mask.kept_distance(before or Mask.full(trained.mask))
+            # The first of a search may cover some layers of the dense run's mask alone.
+            earlier = Mask.full(trained.mask) if before is None else before.part(trained.mask)
+            moved = trained.mask.kept_distance(earlier)
         found = self._paths(identity, run, trained)
         level = self._level_row(identity, request, trained, ticket, played, moved, found)
         timing = TimingRow(identity, round(seconds + time.monotonic() - began, 3), platform.node())
@@ -160,7 +162,7 @@ def _share(request: Training, mask: Mask) -> float:
     return mask.density if request.dense_weights is None else mask.kept / request.dense_weights
 
 
-def _density_of(network: str, found: Paths, request: Training, trained: Trained) -> float | None:
+def _density_of(network: Network, found: Paths, request: Training, trained: Trained) -> float | None:
     """Effective density of the actor's or the critic's own layers; of another dense agent's, nobody counted them."""
     if request.dense_weights is not None:
         return None

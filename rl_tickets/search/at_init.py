@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.making import built, provenance
+from rl_tickets.agents.networks import network_of
 from rl_tickets.agents.saliency import AgentCriterion, criterion_of
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.checking import demand_learning, demand_one_a_layer, demand_scores
@@ -86,7 +87,7 @@ class AtInit(Plan):
         choices: dict[str, Any] = {
             "scope": self.scope,
             "units": None if self.units is None else self.units(model, setup.prunable),
-            "network_of": partial(anatomy.network_of, copies=anatomy.copies(model)),
+            "network_of": partial(network_of, copies=anatomy.copies(model)),
             "keep_last": self.keep_last,
         }
         return [

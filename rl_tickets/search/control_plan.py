@@ -64,7 +64,9 @@ class ControlPlan(Plan):
         if source is None or source.control_of is not None:
             choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
             raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
-        sparse = self.aims(setup)[1:]
+        aims = self.aims(setup)
+        tested = {name.level for name in source.trainings(setup) if name.variant not in source.aside} - {0}
+        sparse = [aims[level] for level in sorted(tested)]
         for density in self.at or ():
             if not among(density, sparse):
                 choices = ", ".join(f"{aim:g}" for aim in sparse)

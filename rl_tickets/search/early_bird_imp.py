@@ -50,7 +50,7 @@ class EarlyBirdIMP(IMP):
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
-        trained = yield self._dense(setup)
+        setup, trained = yield from self._begun(setup)
         point, spent = trained.at(self.rewind.at), trained.timesteps
         evaluated = self._evaluated(setup)
         for level in range(1, evaluated[-1] + 1):

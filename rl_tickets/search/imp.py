@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.anatomy import network_of, rollout_steps
+from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.agents.making import built
+from rl_tickets.agents.networks import Network, demand_network, network_of, prunable_in
 from rl_tickets.agents.saliency import AgentCriterion, criterion_of
 from rl_tickets.agents.schedules import demand_learning_rate
 from rl_tickets.agents.state import TrainingState
@@ -56,10 +57,13 @@ class IMP(Plan):
         early_bird: ends the dense level, which is then this search's own, once its mask is settled.
         keep_last: keep the best weight of a layer that would lose its last one.
         densities: of this search, 1.0 first; None: the experiment's.
+        network: the one whose weights it prunes, the others stay dense; densities are then shares of that network's
+            weights (or units). None: all of them.
 
     Raises:
         TypeError: a setting that is of another kind: a step for `rewind`, a name for `criterion`.
-        ValueError: unknown scope, a criterion of units without units, early-bird without a criterion of weights.
+        ValueError: unknown scope or network, a criterion of units without units, early-bird without a criterion of
+            weights.
 
     Example:
         >>> IMP(rewind=Rewind(at=2_000)).rewind_points
@@ -73,6 +77,7 @@ class IMP(Plan):
     early_bird: EarlyBird | None = None
     keep_last: bool = True
     densities: Sequence[float] | None = None
+    network: Network | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.rewind, Rewind):
@@ -82,6 +87,8 @@ class IMP(Plan):
         demand_make_units(self.units)
         demand_scores(self.criterion, self.units)
         demand_scope(self.scope)
+        if self.network is not None:
+            demand_network(self.network)
         if self.early_bird is not None:
             demand_early_scores(self.early_bird, self.criterion)
         if self.densities is not None:
@@ -90,13 +97,29 @@ class IMP(Plan):
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
-        trained = yield self._dense(setup)
+        setup, trained = yield from self._begun(setup)
         point, spent = trained.at(self.rewind.at), trained.timesteps
         for level in range(1, len(self._densities(setup))):
             request = self._sparse(level, point, trained, spent, setup)
             trained = yield self._asked(request)
             assert request.spent is not None
             spent = request.spent + trained.timesteps
+
+    def _begun(self, setup: Setup) -> Generator[Training, Trained, tuple[Setup, Trained]]:
+        """The dense level; the setup, of what this search prunes alone."""
+        own = setup
+        if self.network is not None:
+            with built(setup.make_model, setup.seed) as model:
+                own = self._own(setup, model)
+        # The dense run that all share has the experiment's own mask.
+        trained = yield self._dense(setup if self.early_bird is None else own)
+        return own, trained
+
+    def _own(self, setup: Setup, model: BaseAlgorithm) -> Setup:
+        """The setup, of what this search prunes alone."""
+        if self.network is None:
+            return setup
+        return replace(setup, prunable=prunable_in(self.network, model, setup.prunable))
 
     def _asked(self, request: Training) -> Training:
         """How a sparse level is trained."""
@@ -135,7 +158,9 @@ class IMP(Plan):
             return Look(units, *criterion_of(self.criterion, model, seed=setup.seed, prunable=setup.prunable))
 
     def _prune(self, level: int, look: Look, point: TrainingState, trained: Trained, setup: Setup) -> Pruned:
-        weights = {name: trained.end.policy[name] for name in trained.mask}
+        owners = {name: network_of(name, trained.copies) for name in trained.mask}
+        within = trained.mask.part(name for name in owners if self.network in (None, owners[name]))
+        weights = {name: trained.end.policy[name] for name in within}
         if lost := [name for name, weight in weights.items() if not torch.isfinite(weight).all()]:
             warnings.warn(
                 f"level {level}: weights of {', '.join(lost)} are not finite; those that are no numbers count as 0",
@@ -147,7 +172,7 @@ class IMP(Plan):
             self._densities(setup)[level],
             criterion=look.criterion,
             scope=self.scope,
-            within=trained.mask,
+            within=within,
             units=look.units,
             start=point.policy,
             network_of=partial(network_of, copies=trained.copies),
@@ -215,6 +240,7 @@ class IMP(Plan):
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
         demand_learning(model, setup.total_timesteps)
+        setup = self._own(setup, model)
         if self.keep_last:
             demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))
         if isinstance(self.rewind, FineTuning):

@@ -8,6 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.agents.describing import describe_agent
 from rl_tickets.agents.making import MakeModel, built
 from rl_tickets.search.control_plan import ControlPlan
@@ -59,9 +60,13 @@ class SmallDense(ControlPlan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         widths = Widths(self.make, setup.prunable)
+        with built(setup.make_model, setup.seed) as model:
+            whole = sum(weight.numel() for weight in prunable_weights(model, setup.prunable).values())
         for request, ticket in self.tickets(setup):
-            width = widths.nearest(ticket.mask.kept)
-            size = Size(width, widths.weights(width), ticket.mask.kept)
+            # The ticket may cover one network alone; the other's weights are all kept.
+            kept = whole - ticket.mask.total + ticket.mask.kept
+            width = widths.nearest(kept)
+            size = Size(width, widths.weights(width), kept)
             yield Training(
                 request.level,
                 request.variant,
@@ -69,7 +74,7 @@ class SmallDense(ControlPlan):
                 draws=request.draws,
                 prunable=setup.prunable,
                 make_model=widths.make_model(width),
-                dense_weights=ticket.mask.total,
+                dense_weights=whole,
             )
 
     def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:

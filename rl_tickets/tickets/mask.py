@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -132,6 +132,16 @@ class Mask(Mapping[str, torch.Tensor]):
             digest.update(f"{name}{tuple(kept.shape)}".encode())
             digest.update(kept.numpy().tobytes())
         return digest.hexdigest()
+
+    def part(self, names: Iterable[str]) -> "Mask":
+        """The mask of some of its layers alone.
+
+        Example:
+            >>> two = Mask({"first": torch.tensor([True]), "second": torch.tensor([True, False])})
+            >>> two.part(["second"]).density
+            0.5
+        """
+        return Mask({name: self._kept[name] for name in names})
 
     def apply(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copies of the weights, with exact zeros where this mask drops; what it does not cover stays."""

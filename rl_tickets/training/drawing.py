@@ -10,8 +10,9 @@ from functools import partial
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.anatomy import copies, network_of, prunable_weights
+from rl_tickets.agents.anatomy import copies, prunable_weights
 from rl_tickets.agents.holding import held_mask
+from rl_tickets.agents.networks import network_of
 from rl_tickets.tickets.criteria import Criterion
 from rl_tickets.tickets.mask import Mask, Prunable
 from rl_tickets.tickets.scopes import Scope

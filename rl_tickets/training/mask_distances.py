@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from rl_tickets.agents.anatomy import copies, network_of
+from rl_tickets.agents.anatomy import copies
 from rl_tickets.agents.holding import held_mask
+from rl_tickets.agents.networks import network_of
 from rl_tickets.tickets.criteria import Criterion, demand_criterion, lamp
 from rl_tickets.tickets.densities import as_floats
 from rl_tickets.tickets.mask import Mask, Prunable

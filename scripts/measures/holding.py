@@ -12,7 +12,8 @@ from torch.nn.utils import prune as torch_prune
 
 import rl_tickets as rt
 from measures.rows import Row, ratios, row
-from rl_tickets.agents.anatomy import network_of, prunable_weights
+from rl_tickets.agents.anatomy import prunable_weights
+from rl_tickets.agents.networks import network_of
 from rl_tickets.tickets.selecting import prune
 
 DENSITY = 0.2
