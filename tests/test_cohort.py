@@ -18,7 +18,7 @@ import pytest
 import torch
 from agents_matrix import BY_NAME, Image, cartpole, differing, pendulum, small, sparse_mask, vec
 from gymnasium import spaces
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -136,6 +136,8 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "multi-binary": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiBinary(3)))),
     "box of several": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, (2,))))),
     "bounds on actions": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-0.1, 0.1, (2,))))),
+    "class numbers": partial(ppo, env=partial(vec, partial(Numbers, spaces.Discrete(3)), 2)),
+    "several class numbers": partial(a2c, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 3])))),
     "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
     "box2d": partial(ppo, env=partial(vec, "LunarLander-v3", 2)),
     "images, channels last": partial(
@@ -678,13 +680,33 @@ class Squashing(ActorCriticPolicy):
         self._squash_output = True
 
 
+class Beyond(Numbers):
+    """Observes classes that its space has not."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return 5, *super().step(action)[1:]
+
+
+def dqn(seed: int, env: Callable[[], Any]) -> DQN:
+    return DQN("MlpPolicy", env(), learning_starts=8, seed=seed, device="cpu")
+
+
+@pytest.mark.parametrize("make", [ppo, dqn])
+def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
+    def run() -> Run:
+        return Run(setting(partial(make, env=partial(vec, partial(Beyond, spaces.Discrete(2))))), Training(0))
+
+    with pytest.raises(RuntimeError, match="Class values must be smaller than num_classes"):
+        PLAIN.start()([run()])
+    with pytest.raises(ValueError, match=r"an observation among \[5\] that is no class number: they go from 0 to 1"):
+        COHORTS.start()([run()])
+
+
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "it explores with gSDE": partial(ppo, env=pendulum, use_sde=True),
-    "cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
-    "cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO": BY_NAME["trpo"].make,
+    "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
+    "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO": BY_NAME["trpo"].make,
     "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,
-    "it observes class numbers": partial(ppo, env=partial(vec, partial(Numbers, spaces.Discrete(2)))),
-    "it observes class numbers, and": partial(ppo, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 2])))),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its policy squashes actions": partial(ppo, env=pendulum, policy=Squashing),
@@ -804,7 +826,10 @@ def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reas
         train(ours)
     train(runs())
     texts = [str(warning.message) for warning in said]
-    assert texts[0] == "this agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO"
+    assert (
+        texts[0]
+        == "this agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO"
+    )
     assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
     assert len(texts) == 2
     PLAIN.start()(theirs)

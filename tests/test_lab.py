@@ -435,7 +435,9 @@ def test_what_cannot_join_a_cohort_is_told_once_and_trains(tmp_path: Path, capsy
     plain = replace(DQN_EXPERIMENT, make_model=BY_NAME["trpo"].make)
     small = replace(plain, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), segment=64)
     rt.run(small, jobs=1, out=tmp_path)
-    told = "This agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3 and SAC, not TRPO.\n"
+    told = (
+        "This agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO.\n"
+    )
     assert capsys.readouterr().err == told
     settings = json.loads((tmp_path / "tiny" / "experiment.json").read_text())["settings"]
     assert settings["trainer"] == {"type": "Plain"}

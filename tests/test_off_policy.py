@@ -13,6 +13,7 @@ import pytest
 import torch
 from agents_matrix import Image, cartpole, differing, pendulum, small, tensors, vec
 from gymnasium import spaces
+from sb3_contrib import QRDQN, TQC
 from stable_baselines3 import DDPG, DQN, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
@@ -46,7 +47,7 @@ from rl_tickets.training import trainers
 from rl_tickets.training.cohorts import rehearsing, tracing
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
-from rl_tickets.training.cohorts.off_policy import dqn as dqn_steps
+from rl_tickets.training.cohorts.off_policy.dqn import DQNSteps
 from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.runs import Run
 from rl_tickets.training.trainers import Train
@@ -82,6 +83,21 @@ def td3(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy",
 def sac(seed: int, env: Callable[[], Any] = pendulum, policy: Any = "MlpPolicy", **changes: Any) -> SAC:
     settings = {**little(), **OFF, **changes}
     return SAC(policy, env(), seed=seed, device="cpu", **settings)
+
+
+def qrdqn(seed: int, env: Callable[[], Any] = cartpole, **changes: Any) -> QRDQN:
+    settings = {"target_update_interval": 10, **little(n_quantiles=5), **OFF, **changes}
+    return QRDQN("MlpPolicy", env(), seed=seed, device="cpu", **settings)
+
+
+def tqc(seed: int, env: Callable[[], Any] = pendulum, **changes: Any) -> TQC:
+    settings = {**little(n_quantiles=5), **OFF, **changes}
+    return TQC("MlpPolicy", env(), seed=seed, device="cpu", **settings)
+
+
+def numbers(space: Any, count: int = 1) -> Any:
+    """Class numbers."""
+    return vec(partial(Numbers, space), count)
 
 
 def steered(shape: tuple[int, ...], count: int = 1, normalize: bool = False) -> Any:
@@ -139,6 +155,11 @@ OPTIONS: dict[str, Make] = {
     "dqn: own extractor, adamw": partial(
         dqn, **little(optimizer_class=torch.optim.AdamW, optimizer_kwargs={"weight_decay": 0.1}, **OWN)
     ),
+    "dqn: class numbers": partial(dqn, env=partial(numbers, spaces.Discrete(3), 2)),
+    "qrdqn": qrdqn,
+    "qrdqn: tight norm, several class numbers": partial(
+        qrdqn, max_grad_norm=0.01, tau=0.5, env=partial(numbers, spaces.MultiDiscrete([2, 3])), n_steps=3
+    ),
     "td3": td3,
     "td3: Ornstein and Uhlenbeck, own extractor": partial(
         td3, action_noise=noise(OrnsteinUhlenbeckActionNoise), **little(**OWN)
@@ -161,6 +182,16 @@ OPTIONS: dict[str, Make] = {
     ),
     "sac: several dimensions, own extractor": partial(sac, env=partial(steered, (2,), 2), **little(**OWN)),
     "sac: every step, three critics": partial(sac, train_freq=1, **little(**THREE)),
+    "tqc": tqc,
+    "tqc: fixed coefficient, three critics, targets seldom": partial(
+        tqc,
+        ent_coef=0.2,
+        top_quantiles_to_drop_per_net=0,
+        target_update_interval=2,
+        gradient_steps=3,
+        env=partial(pendulum, 2, True),
+        **little(n_quantiles=3, **THREE),
+    ),
 }
 
 
@@ -287,7 +318,7 @@ def test_whole_levels_are_trained_as_by_sb3(make: Make) -> None:
     assert mine.timesteps == sb3s.timesteps == 160
 
 
-@pytest.mark.parametrize("make", [dqn, td3, sac])
+@pytest.mark.parametrize("make", [dqn, qrdqn, td3, sac, tqc])
 def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Single precision would hide whatever is smaller than its rounding and what that grows to."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
@@ -627,6 +658,7 @@ COMPILED_IN = {
     "batch_size": put("batch_size", 4),
     "optimizer": other_betas,
     "requires_grad": freeze,
+    "algorithm's settings": put("target_update_interval", 2),
 }
 LIVE = {
     "discount": put("gamma", 0.2),
@@ -655,7 +687,14 @@ def changed(make: Make, change: Callable[[Any], object], train: Train = train) -
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(dqn, "batch_size"), (dqn, "requires_grad"), (td3, "optimizer"), (sac, "requires_grad")]
+    ("make", "name"),
+    [
+        (dqn, "batch_size"),
+        (dqn, "requires_grad"),
+        (td3, "optimizer"),
+        (sac, "requires_grad"),
+        (partial(sac, gradient_steps=4), "algorithm's settings"),
+    ],
 )
 def test_a_setting_that_a_callback_changes_counts_and_is_told(make: Make, name: str) -> None:
     with pytest.warns(rt.PlainTrainingWarning, match=f"a callback changed its {name}$") as said:
@@ -699,7 +738,6 @@ REASONS: dict[str, Make] = {
     "OwnPredict has a predict method of its own": partial(dqn, policy=OwnPredict),
     "its transitions are kept in a OwnBuffer": partial(dqn, replay_buffer_class=OwnBuffer),
     "it trains after episodes, which end at different steps": partial(dqn, train_freq=(1, "episode")),
-    "it observes class numbers": partial(dqn, env=partial(vec, partial(Numbers, spaces.Discrete(2)))),
     "its optimizer (SGD) is not": partial(dqn, **optimizer(torch.optim.SGD)),
     "its policy has a Dropout layer": partial(dqn, policy_kwargs=small(activation_fn=torch.nn.Dropout)),
 }
@@ -744,11 +782,11 @@ def test_a_wrong_update_is_seen_at_every_learning_rate(rate: float, monkeypatch:
     model = dqn(0, learning_rate=rate)
     assert rehearsing._rehearse(model) is None
 
-    def wrong(here: Any) -> Any:
-        return right(here._replace(batch=here.batch._replace(discounts=here.batch.discounts * 0.99)))
+    def wrong(self: DQNSteps, here: Any) -> Any:
+        return right(self, here._replace(batch=here.batch._replace(discounts=here.batch.discounts * 0.99)))
 
-    right = dqn_steps._loss
-    monkeypatch.setattr(dqn_steps, "_loss", wrong)
+    right = DQNSteps.loss
+    monkeypatch.setattr(DQNSteps, "loss", wrong)
     assert (rehearsing._rehearse(model) or "").startswith("its update gives weights of")
 
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from rl_tickets.training.cohorts.classes import classes_of
 from rl_tickets.training.cohorts.stepping import Array
 
 FAR = 1e6
@@ -53,7 +54,8 @@ class Imagined(VecEnv):
         space = self.observation_space
         shape = (self.num_envs, *(space.shape or ()))
         if not isinstance(space, spaces.Box):
-            return self._generator.integers(0, 2, shape).astype(space.dtype)
+            count = classes_of(space)
+            return self._generator.integers(0, 2 if count is None else count, shape).astype(space.dtype)
         low, high = np.broadcast_to(space.low, shape), np.broadcast_to(space.high, shape)
         if np.issubdtype(space.dtype, np.integer):
             return self._generator.integers(low, high, endpoint=True).astype(space.dtype)

@@ -147,13 +147,33 @@ def _trusting_the_processor() -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Neither gradients, nor warnings of the compiler's own deprecations, nor its word that there is no GPU."""
     logger = logging.getLogger("torch.utils.cpp_extension")
-    with unvalidated(), torch.no_grad(), warnings.catch_warnings():
+    with unvalidated(), _one_hot_unvalidated(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logger.addFilter(_drop)
         try:
             yield
         finally:
             logger.removeFilter(_drop)
+
+
+@contextmanager
+def _one_hot_unvalidated() -> Iterator[None]:
+    """Meanwhile `one_hot` does not look at the class numbers, which a graph does not know.
+
+    See `classes`, which does.
+    """
+    before = torch.nn.functional.one_hot
+
+    def one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+        if num_classes == -1:
+            return before(tensor)
+        return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
+
+    torch.nn.functional.one_hot = one_hot
+    try:
+        yield
+    finally:
+        torch.nn.functional.one_hot = before
 
 
 def _drop(record: logging.LogRecord) -> bool:

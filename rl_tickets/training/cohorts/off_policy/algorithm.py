@@ -39,8 +39,9 @@ class Here(NamedTuple):
     """What earlier losses of this phase passed on."""
 
 
-Loss = Callable[[Here], tuple[torch.Tensor, tuple[Terms, Tensors]]]
+Found = tuple[torch.Tensor, tuple[Terms, Tensors]]
 """A loss, its terms, and what it passes on to later losses."""
+Loss = Callable[[Here], Found]
 
 
 class Stage(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.utils import should_collect_more_steps
 
+from rl_tickets.training.cohorts.classes import classes_of, demand_classes
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.normalizing import Normalizing
 from rl_tickets.training.cohorts.off_policy.acting import Acting
@@ -46,6 +47,7 @@ class Collecting:
     def __init__(self, policy: Any, blueprint: Blueprint, stack: Stack, model: Any) -> None:
         self._stack, self._algorithm = stack, blueprint.algorithm
         space = model.observation_space
+        self._classes = classes_of(space)
         self._now = np.zeros((stack.members, model.n_envs, *space.shape), space.dtype)
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
@@ -86,7 +88,9 @@ class Collecting:
         answers = self._simulate([each.member for each in playing], [actions for actions, _ in chosen])
         for each, (actions, kept), answer in zip(playing, chosen, answers, strict=True):
             if _answered(each, actions, kept, answer):
-                self._now[each.member.slot] = each.member.model._last_obs
+                seen = each.member.model._last_obs
+                demand_classes(self._classes, seen)
+                self._now[each.member.slot] = seen
             else:
                 each.member.leave()
                 leaving.append(each)

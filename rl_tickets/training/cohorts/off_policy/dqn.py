@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rl_tickets.training.cohorts.off_policy.algorithm import Here, Phase, Stage, Tensors, Terms, always, mean
+from rl_tickets.training.cohorts.off_policy.algorithm import Found, Here, Phase, Stage, always, mean
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,21 @@ class DQNSteps:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """See `Algorithm`."""
-        return (Phase((Stage(self.optimizers[0], _loss, ("loss",)),), copies=False, due=always),)
+        return (Phase((Stage(self.optimizers[0], self.loss, ("loss",)),), copies=False, due=always),)
 
     @property
     def targets(self) -> Mapping[str, str]:
         """See `Algorithm`."""
         return {}
+
+    def loss(self, here: Here) -> Found:
+        """Of the values of the actions that were taken."""
+        batch, policy = here.batch, here.policy
+        best = policy.q_net_target(batch.next_observations).max(dim=1)[0].reshape(-1, 1)
+        target = batch.rewards + (1 - batch.dones) * batch.discounts * best
+        values = torch.gather(policy.q_net(batch.observations), dim=1, index=batch.actions.long())
+        loss = F.smooth_l1_loss(values, target)
+        return loss, ((loss,), {})
 
     def knobs(self, model: Any) -> dict[str, float]:
         """See `Algorithm`."""
@@ -58,12 +67,3 @@ class DQNSteps:
         """See `Algorithm`."""
         model.logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
         model.logger.record("train/loss", mean(terms["loss"]))
-
-
-def _loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
-    batch, policy = here.batch, here.policy
-    best = policy.q_net_target(batch.next_observations).max(dim=1)[0].reshape(-1, 1)
-    target = batch.rewards + (1 - batch.dones) * batch.discounts * best
-    values = torch.gather(policy.q_net(batch.observations), dim=1, index=batch.actions.long())
-    loss = F.smooth_l1_loss(values, target)
-    return loss, ((loss,), {})

@@ -8,16 +8,11 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from gymnasium import spaces
-from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.dqn.policies import DQNPolicy
-from stable_baselines3.sac.policies import SACPolicy
-from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from rl_tickets.agents import anatomy
@@ -27,22 +22,14 @@ from rl_tickets.training.cohorts.fingerprint import fingerprint
 from rl_tickets.training.cohorts.normalizing import Normalization
 from rl_tickets.training.cohorts.off_policy.algorithm import Algorithm
 from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
-from rl_tickets.training.cohorts.off_policy.dqn import DQNSteps
 from rl_tickets.training.cohorts.off_policy.exploring import is_known
 from rl_tickets.training.cohorts.off_policy.group import OffPolicyGroup
-from rl_tickets.training.cohorts.off_policy.sac import SACSteps
-from rl_tickets.training.cohorts.off_policy.td3 import TD3Steps
+from rl_tickets.training.cohorts.off_policy.kinds import kind_of, kinds
 from rl_tickets.training.cohorts.off_policy.understudy import spent
 from rl_tickets.training.cohorts.optimizers import rule_of
 from rl_tickets.training.cohorts.stack import Part
 from rl_tickets.training.cohorts.understudy import Understudy
 
-POLICIES: dict[type[BaseAlgorithm], type[BasePolicy]] = {
-    DQN: DQNPolicy,
-    DDPG: TD3Policy,
-    TD3: TD3Policy,
-    SAC: SACPolicy,
-}
 METHODS = ("train", "learn", "collect_rollouts", "predict", "_sample_action")
 
 
@@ -50,17 +37,20 @@ METHODS = ("train", "learn", "collect_rollouts", "predict", "_sample_action")
 class OffPolicy:
     """See `Family`."""
 
-    algorithms: tuple[type[BaseAlgorithm], ...] = (DQN, DDPG, TD3, SAC)
+    @property
+    def algorithms(self) -> tuple[type[BaseAlgorithm], ...]:
+        """See `Family`."""
+        return tuple(kind.algorithm for kind in kinds())
 
     def shape_of(self, model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
         """See `Family.shape_of`."""
         assert isinstance(model, OffPolicyAlgorithm)
         cls = class_of(model)
-        known = next(each for each in self.algorithms if issubclass(cls, each))
-        demand_unchanged(cls, known, METHODS)
+        kind = kind_of(model)
+        demand_unchanged(cls, kind.algorithm, METHODS)
         _demand_plain_data(model)
-        _demand_plain_policy(model.policy, POLICIES[known])
-        algorithm = _algorithm_of(model)
+        _demand_plain_policy(model.policy, kind.policy)
+        algorithm = kind.steps(model)
         parts = dict(_parts(model, algorithm))
         shapes = {name: tuple(p.shape) for name, p in model.policy.named_parameters()}
         between = (model.observation_space, model.action_space)
@@ -86,14 +76,6 @@ class OffPolicy:
         return spent(model, seed)
 
 
-def _algorithm_of(model: Any) -> Algorithm:
-    if isinstance(model, DQN):
-        return DQNSteps()
-    if isinstance(model, TD3):
-        return TD3Steps()
-    return SACSteps(learned=model.ent_coef_optimizer is not None, updates_seldom=model.target_update_interval != 1)
-
-
 def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
     if not isinstance(policy, known):
         raise CannotJoin(f"its policy is a {type(policy).__name__}, not a {known.__name__}")
@@ -109,8 +91,6 @@ def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
 def _demand_plain_data(model: OffPolicyAlgorithm) -> None:
     if type(model.replay_buffer) not in (ReplayBuffer, NStepReplayBuffer):
         raise CannotJoin(f"its transitions are kept in a {type(model.replay_buffer).__name__}")
-    if not isinstance(model.observation_space, spaces.Box | spaces.MultiBinary):
-        raise CannotJoin("it observes class numbers, and torch cannot trace their one-hot encoding")
     assert isinstance(model.train_freq, TrainFreq)
     if model.train_freq.unit is not TrainFrequencyUnit.STEP:
         raise CannotJoin("it trains after episodes, which end at different steps in different members")

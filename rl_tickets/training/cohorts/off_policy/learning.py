@@ -13,6 +13,7 @@ from rl_tickets.agents.holding import Hold, hold_of
 from rl_tickets.training.cohorts.family import PlainTrainingWarning
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
+from rl_tickets.training.cohorts.off_policy.kinds import kind_of
 from rl_tickets.training.cohorts.off_policy.replaying import Minibatches
 from rl_tickets.training.cohorts.off_policy.updating import Knobs, Updating
 from rl_tickets.training.cohorts.optimizers import rule_of
@@ -76,6 +77,8 @@ class Learning:
         for path, part in self._blueprint.parts.items():
             if rule_of(self._stack.optimizer(path, model)) != part.rule:
                 return "optimizer"
+        if kind_of(model).steps(model) != self._algorithm:
+            return "algorithm's settings"
         if not self._stack.even[slot]:
             return "optimizer's counts of steps"
         return "requires_grad" if self._stack.differentiated(slot) != self._stack.joined else None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rl_tickets.training.cohorts.off_policy.algorithm import Here, Phase, Stage, Tensors, Terms, mean
+from rl_tickets.training.cohorts.off_policy.algorithm import Found, Here, Phase, Stage, mean
 
 ACTOR, CRITIC, ENTROPY = "actor.optimizer", "critic.optimizer", "ent_coef_optimizer"
 
@@ -41,8 +41,8 @@ class SACSteps:
     def phases(self) -> tuple[Phase, ...]:
         """Critics, actor, entropy coefficient; all by the coefficient as it was before, so their order is free."""
         stages = [
-            Stage(CRITIC, _critic_loss, ("critic_loss", "ent_coef")),
-            Stage(ACTOR, _actor_loss, ("actor_loss",)),
+            Stage(CRITIC, self.critic_loss, ("critic_loss", "ent_coef")),
+            Stage(ACTOR, self.actor_loss, ("actor_loss",)),
         ]
         if self.learned:
             stages.append(Stage(ENTROPY, _entropy_loss, ("ent_coef_loss",)))
@@ -54,6 +54,27 @@ class SACSteps:
     def targets(self) -> Mapping[str, str]:
         """See `Algorithm`."""
         return {"critic_target": "critic"}
+
+    def critic_loss(self, here: Here) -> Found:
+        """Of all critics, towards the least of what the target critics say."""
+        batch, policy, entropy = here.batch, here.policy, coefficient(here)
+        actions, log_prob = sampled(policy.actor, batch.next_observations, here.noise[1])
+        following = self.value(policy.critic_target(batch.next_observations, actions))
+        target = batch.rewards + (1 - batch.dones) * batch.discounts * (following - entropy * log_prob)
+        values = policy.critic(batch.observations, batch.actions)
+        loss = 0.5 * torch.stack([F.mse_loss(each, target) for each in values]).sum()
+        return loss, ((loss, entropy.clone()), {})
+
+    def actor_loss(self, here: Here) -> Found:
+        """Of actions that are sampled anew; passes on their log-probabilities."""
+        observations, policy = here.batch.observations, here.policy
+        actions, log_prob = sampled(policy.actor, observations, here.noise[0])
+        loss = (coefficient(here) * log_prob - self.value(policy.critic(observations, actions))).mean()
+        return loss, ((loss,), {"log_prob": log_prob.detach()})
+
+    def value(self, critics: Any) -> torch.Tensor:
+        """The least of what all critics say, (batch, 1)."""
+        return torch.cat(critics, dim=1).min(dim=1, keepdim=True)[0]
 
     def knobs(self, model: Any) -> dict[str, float]:
         """See `Algorithm`."""
@@ -69,7 +90,7 @@ class SACSteps:
 
     def act(self, policy: Any, observations: torch.Tensor, noise: Sequence[torch.Tensor]) -> torch.Tensor:
         """A sample of the squashed Gaussian."""
-        return _sampled(policy.actor, observations, noise[0])[0]
+        return sampled(policy.actor, observations, noise[0])[0]
 
     def update_noise(self, actions: np.dtype[Any]) -> tuple[torch.dtype, ...]:
         """Of the actions at the observations, and at those that follow."""
@@ -92,7 +113,7 @@ def _follows(model: Any, number: int, place: int) -> bool:
     return bool(place % model.target_update_interval == 0)
 
 
-def _sampled(actor: Any, observations: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def sampled(actor: Any, observations: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Actions (batch, dimensions), log-probabilities (batch, 1): `actor.action_log_prob` with noise from outside."""
     average, log_std, _ = actor.get_action_dist_params(observations)
     distribution = actor.action_dist.proba_distribution(average, log_std)
@@ -101,30 +122,13 @@ def _sampled(actor: Any, observations: torch.Tensor, noise: torch.Tensor) -> tup
     return actions, distribution.log_prob(actions, gaussian).reshape(-1, 1)
 
 
-def _coefficient(here: Here) -> torch.Tensor:
+def coefficient(here: Here) -> torch.Tensor:
+    """The entropy coefficient as it is before this gradient step."""
     if "log_ent_coef" in here.loose:
         return here.loose["log_ent_coef"].detach().exp().reshape(())
     return here.loose["ent_coef_tensor"]
 
 
-def _critic_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
-    batch, policy, coefficient = here.batch, here.policy, _coefficient(here)
-    actions, log_prob = _sampled(policy.actor, batch.next_observations, here.noise[1])
-    following = torch.cat(policy.critic_target(batch.next_observations, actions), dim=1).min(dim=1, keepdim=True)[0]
-    target = batch.rewards + (1 - batch.dones) * batch.discounts * (following - coefficient * log_prob)
-    values = policy.critic(batch.observations, batch.actions)
-    loss = 0.5 * torch.stack([F.mse_loss(each, target) for each in values]).sum()
-    return loss, ((loss, coefficient.clone()), {})
-
-
-def _actor_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
-    observations, policy = here.batch.observations, here.policy
-    actions, log_prob = _sampled(policy.actor, observations, here.noise[0])
-    values = torch.cat(policy.critic(observations, actions), dim=1).min(dim=1, keepdim=True)[0]
-    loss = (_coefficient(here) * log_prob - values).mean()
-    return loss, ((loss,), {"log_prob": log_prob.detach()})
-
-
-def _entropy_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
+def _entropy_loss(here: Here) -> Found:
     loss = -(here.loose["log_ent_coef"] * (here.passed["log_prob"] + here.knobs["target_entropy"])).mean()
     return loss, ((loss,), {})

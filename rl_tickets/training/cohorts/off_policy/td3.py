@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rl_tickets.training.cohorts.off_policy.algorithm import Here, Phase, Stage, Tensors, Terms, always, mean
+from rl_tickets.training.cohorts.off_policy.algorithm import Found, Here, Phase, Stage, always, mean
 
 ACTOR, CRITIC = "actor.optimizer", "critic.optimizer"
 
@@ -73,7 +73,7 @@ def _delayed(model: Any, number: int, place: int) -> bool:
     return bool(number % model.policy_delay == 0)
 
 
-def _critic_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
+def _critic_loss(here: Here) -> Found:
     batch, policy = here.batch, here.policy
     actions = (policy.actor_target(batch.next_observations) + here.noise[0]).clamp(-1, 1)
     following = torch.cat(policy.critic_target(batch.next_observations, actions), dim=1).min(dim=1, keepdim=True)[0]
@@ -83,7 +83,7 @@ def _critic_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
     return loss, ((loss,), {})
 
 
-def _actor_loss(here: Here) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
+def _actor_loss(here: Here) -> Found:
     observations, policy = here.batch.observations, here.policy
     loss = -policy.critic.q1_forward(observations, policy.actor(observations)).mean()
     return loss, ((loss,), {})

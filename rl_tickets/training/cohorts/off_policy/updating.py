@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from rl_tickets.training.cohorts.descending import Tensors, clipped, masked, stepped
-from rl_tickets.training.cohorts.off_policy.algorithm import Algorithm, Batch, Here, Loss, Phase, Stage, Terms
+from rl_tickets.training.cohorts.off_policy.algorithm import Algorithm, Batch, Found, Here, Loss, Phase, Stage, Terms
 from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.optimizers import along
 from rl_tickets.training.cohorts.stack import Stack
@@ -205,13 +205,11 @@ class Updating:
         noise: list[torch.Tensor],
         knobs: Tensors,
         passed: Tensors,
-    ) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
+    ) -> Found:
         tensors, loose = {**others, **mine}, self._blueprint.algorithm.loose
         given = {f"policy.{name}": tensor for name, tensor in tensors.items() if name not in loose}
         apart = {name: tensors[name] for name in loose}
-        found: tuple[torch.Tensor, tuple[Terms, Tensors]] = functional_call(
-            self._module, given, (loss, apart, batch, noise, knobs, passed)
-        )
+        found: Found = functional_call(self._module, given, (loss, apart, batch, noise, knobs, passed))
         return found
 
 
@@ -222,5 +220,5 @@ class _Member(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, loss: Loss, *given: Any) -> tuple[torch.Tensor, tuple[Terms, Tensors]]:
+    def forward(self, loss: Loss, *given: Any) -> Found:
         return loss(Here(self.policy, *given))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from rl_tickets.training.cohorts.classes import classes_of, demand_classes
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.normalizing import Normalizing
 from rl_tickets.training.cohorts.on_policy.acting import Acting, clipped
@@ -25,14 +26,16 @@ class Collecting:
         blueprint: what the members have in common.
         stack: their weights.
         rollouts: filled with what they see and do.
-        space: of actions.
+        model: any member's agent.
     """
 
     def __init__(
-        self, policy: ActorCriticPolicy, blueprint: Blueprint, stack: Stack, rollouts: Rollouts, space: Any
+        self, policy: ActorCriticPolicy, blueprint: Blueprint, stack: Stack, rollouts: Rollouts, model: Any
     ) -> None:
-        self._stack, self._rollouts, self._space = stack, rollouts, space
-        self._now = np.zeros_like(rollouts.arrays["observations"][:, 0])
+        self._stack, self._rollouts, self._space = stack, rollouts, model.action_space
+        seen, observed = model.observation_space, rollouts.arrays["observations"]
+        self._classes = classes_of(seen)
+        self._now = np.zeros((len(observed), rollouts.environments, *seen.shape), observed.dtype)
         self._starts = np.ones(self._now.shape[:2], dtype=bool)
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
@@ -90,6 +93,7 @@ class Collecting:
                 member.leave()
                 continue
             rewards[slot, step], self._starts[slot] = earned
+            demand_classes(self._classes, member.model._last_obs)
             self._now[slot] = member.model._last_obs
             staying.append(member)
         return staying

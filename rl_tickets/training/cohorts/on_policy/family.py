@@ -92,8 +92,6 @@ def _demand_plain_policy(policy: nn.Module) -> None:
 def _demand_plain_data(model: OnPolicyAlgorithm) -> None:
     if type(model.rollout_buffer) is not RolloutBuffer:
         raise CannotJoin(f"its rollouts are kept in a {type(model.rollout_buffer).__name__}")
-    if isinstance(model.observation_space, spaces.Discrete | spaces.MultiDiscrete):
-        raise CannotJoin("it observes class numbers, and torch cannot trace their one-hot encoding")
     if model.device.type != "cpu":
         raise CannotJoin(f"it is on device {model.device}")
 

@@ -32,7 +32,7 @@ class OnPolicyGroup:
         self.stack = Stack(model, {OPTIMIZER: blueprint.part}, blueprint.masked, slots)
         self.rollouts = Rollouts(model.rollout_buffer, slots)
         try:
-            self.collecting = Collecting(policy, blueprint, self.stack, self.rollouts, model.action_space)
+            self.collecting = Collecting(policy, blueprint, self.stack, self.rollouts, model)
             self.learning = Learning(policy, blueprint, self.stack, self.rollouts, model)
         except Exception as error:  # Whatever a user's own network does that torch cannot trace.
             raise CannotJoin(f"its policy cannot be traced ({told(error)})") from error
