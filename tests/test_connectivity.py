@@ -23,6 +23,7 @@ from tiny import PPO_EXPERIMENT, make_dqn, make_env, make_ppo
 import rl_tickets as rt
 from rl_tickets.agents.distributions import action_distributions, divergence
 from rl_tickets.agents.generators import derived_seed
+from rl_tickets.agents.replicas import replica
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.analysis.lines import between, grid
 from rl_tickets.analysis.stability import judged_together
@@ -98,7 +99,9 @@ def test_the_barrier_of_two_units_that_changed_places_is_the_one_computed_by_han
     # Each agent meets 64 / 2 observations, of episodes seeded in turn: as many far ones as near ones.
     assert crossed.divergences[10] == pytest.approx(np.mean(kl), rel=1e-4)
     assert crossed.policy_barrier == pytest.approx(np.mean(kl), rel=1e-4)
+    assert crossed.disagreements[10] == crossed.action_barrier == 0.5, "half of the states, the far ones"
     matched = line(align=rt.match_units)
+    assert matched.action_barrier == 0
     assert (matched.returns == 1).all()
     assert matched.barrier == 0
     assert matched.policy_barrier == pytest.approx(0, abs=1e-9)
@@ -395,8 +398,29 @@ def test_agents_without_a_line_are_refused() -> None:
         lost.policy.action_net.bias[0] = torch.nan
     with pytest.raises(ValueError, match=r"'action_net.bias' is not finite"):
         rt.connectivity(make_cartpole(0), lost, make_env)
-    with pytest.raises(ValueError, match="DQNPolicy of DQN draws from no distribution that is known"):
-        rt.connectivity(make_dqn(0), make_dqn(1), make_env)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(make_dqn, "CartPole-v1"), (AGENTS["td3"], "Pendulum-v1"), (make_ppo, "CartPole-v1")]
+)
+def test_greedy_actions_on_a_line_are_held_against_those_at_its_ends(make: Any, name: str) -> None:
+    """Of any agent, those with VecNormalize and those that draw no actions among them."""
+    one, other = make(0).learn(64), make(1).learn(64)
+    env = partial(gym.make, name)
+    line = rt.connectivity(one, other, env, alphas=3, episodes=1, states=20)
+    seen = np.concatenate([visited(model, env, steps=10, seed=1_000) for model in (one, other)])
+    ends = [greedy(model, seen) for model in (one, other)]
+    middle = replica(one, between(*(TrainingState.capture(model) for model in (one, other)), alpha=0.5))
+    width = 4.0 if name == "Pendulum-v1" else 1.0  # Torques go from -2 to 2.
+    apart = [np.abs(end - greedy(middle, seen)).mean() / width for end in ends]
+    np.testing.assert_allclose(line.disagreements, [0, np.mean(apart), 0], atol=1e-6)
+    assert np.isnan(line.policy_barrier) == (make is not make_ppo)
+
+
+def greedy(model: BaseAlgorithm, seen: np.ndarray) -> np.ndarray:
+    if isinstance(normalize := model.get_env(), VecNormalize):
+        seen = normalize.normalize_obs(seen)
+    return model.predict(seen, deterministic=True)[0].astype(float)
 
 
 EXPERIMENT = replace(

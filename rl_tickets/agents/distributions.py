@@ -14,6 +14,10 @@ from torch.distributions import Distribution, kl_divergence
 from rl_tickets.agents.validation import unvalidated
 
 
+class NoDistributionError(ValueError):
+    """A policy draws its actions from no distribution that is known here, or draws none."""
+
+
 def action_distributions(model: BaseAlgorithm, observations: Any) -> list[Distribution]:
     """The distributions that actions are drawn from, one for each part of a multi-discrete action.
 
@@ -24,10 +28,9 @@ def action_distributions(model: BaseAlgorithm, observations: Any) -> list[Distri
         observations: a batch of raw observations, as the environment gives them; VecNormalize is applied.
 
     Raises:
-        ValueError: another kind of policy, which draws from no distribution that is known here.
+        NoDistributionError: another kind of policy.
     """
-    if (normalize := model.get_vec_normalize_env()) is not None:
-        observations = normalize.normalize_obs(observations)
+    observations = as_seen(model, observations)
     policy: Any = model.policy
     policy.set_training_mode(False)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), unvalidated():
@@ -38,11 +41,17 @@ def action_distributions(model: BaseAlgorithm, observations: Any) -> list[Distri
             mean, log_std, given = policy.actor.get_action_dist_params(tensors)
             found = policy.actor.action_dist.proba_distribution(mean, log_std, **given)
         else:
-            raise ValueError(
+            raise NoDistributionError(
                 f"{type(policy).__name__} of {type(model).__name__} draws from no distribution that is known"
             )
     parts = found.distribution
     return list(parts) if isinstance(parts, list | tuple) else [parts]
+
+
+def as_seen(model: BaseAlgorithm, observations: Any) -> Any:
+    """Raw observations as the agent's policy gets them: VecNormalize is applied."""
+    normalize = model.get_vec_normalize_env()
+    return observations if normalize is None else normalize.normalize_obs(observations)
 
 
 def divergence(one: list[Distribution], other: list[Distribution]) -> npt.NDArray[np.float64]:

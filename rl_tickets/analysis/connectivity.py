@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.distributions import action_distributions, divergence
+from rl_tickets.agents.distributions import NoDistributionError, action_distributions, as_seen, divergence
 from rl_tickets.agents.replicas import replica
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.analysis.lines import between, grid, same
@@ -50,12 +51,15 @@ class Connectivity:
         alphas: places, from 0 (the first) to 1 (the other), shape (points,).
         returns: of the same episodes at each place, shape (points, episodes).
         divergences: mean over states of (1 - alpha) KL(first || here) + alpha KL(other || here), in nats, shape
-            (points,): 0 at both ends.
+            (points,): 0 at both ends. NaN for policies that draw from no known distribution, as DQN's and TD3's.
+        disagreements: the same of greedy actions, shape (points,): the share of states in which they differ; of
+            continuous actions how far they are apart, as a share of their bounds, mean over dimensions.
     """
 
     alphas: Array
     returns: Array
     divergences: Array
+    disagreements: Array
 
     def __repr__(self) -> str:
         return f"Connectivity(barrier={self.barrier:.4g}, policy_barrier={self.policy_barrier:.4g})"
@@ -67,8 +71,13 @@ class Connectivity:
 
     @property
     def policy_barrier(self) -> float:
-        """In nats: how far the policies on the line are from those at the ends, at most."""
+        """In nats: how far the policies on the line are from those at the ends, at most; NaN where nobody knows."""
         return float(self.divergences.max())
+
+    @property
+    def action_barrier(self) -> float:
+        """In [0, 1] for bounded actions: how much greedy actions on the line differ from those at the ends, at most."""
+        return float(self.disagreements.max())
 
 
 def connectivity(
@@ -87,7 +96,7 @@ def connectivity(
     Statistics of VecNormalize are pooled, see `between`. Both agents are left as they were.
 
     Args:
-        one: a trained agent with a policy that samples (see `action_distributions`).
+        one: a trained agent.
         other: another of the same architecture.
         make_env: makes an environment for evaluation, as in `evaluate`.
         alphas: how many places, evenly spread with both ends among them, or the places.
@@ -97,8 +106,8 @@ def connectivity(
         align: puts the other's units in another order before: `rt.match_units`; None: as they are.
 
     Raises:
-        ValueError: fewer than three places, agents whose weights do not differ or are of other architectures, weights
-            that are not finite, or a policy that does not sample.
+        ValueError: fewer than three places, agents whose weights do not differ or are of other architectures, or
+            weights that are not finite.
 
     Example:
         line = rt.connectivity(make_model(0).learn(2_000), make_model(1).learn(2_000), make_env, alphas=3, episodes=2)
@@ -111,10 +120,35 @@ def connectivity(
     end = theirs if align is None else theirs.with_policy(align(one, ours.policy, theirs.policy))
     line = [replica(one, between(ours, end, float(alpha))) for alpha in places]
     played = play_together([(each, (True,)) for each in line], make_env, episodes=episodes, seed=seed)
-    policies = [action_distributions(each, seen) for each in line]
-    first, last = (np.array([divergence(of, each).mean() for each in policies]) for of in (policies[0], policies[-1]))
     returns = np.stack([episodes.returns for (episodes,) in played])
-    return Connectivity(places, returns, (1 - places) * first + places * last)
+    return Connectivity(places, returns, _divergences(line, places, seen), _disagreements(line, places, seen))
+
+
+def _divergences(line: Sequence[BaseAlgorithm], places: Array, seen: Any) -> Array:
+    """See `Connectivity`."""
+    try:
+        policies = [action_distributions(each, seen) for each in line]
+    except NoDistributionError:
+        return np.full(len(places), np.nan)
+    return _from_ends(places, policies, lambda one, other: float(divergence(one, other).mean()))
+
+
+def _disagreements(line: Sequence[BaseAlgorithm], places: Array, seen: Any) -> Array:
+    """See `Connectivity`."""
+    space = line[0].action_space
+    actions = [each.predict(as_seen(each, seen), deterministic=True)[0].reshape(len(seen), -1) for each in line]
+    if not isinstance(space, spaces.Box):
+        return _from_ends(places, actions, lambda one, other: float((one != other).any(axis=1).mean()))
+    width = (space.high.astype(float) - space.low).ravel()
+    width = np.where(np.isfinite(width), width, 1.0)
+    return _from_ends(places, actions, lambda one, other: float((np.abs(one - other) / width).mean()))
+
+
+def _from_ends(places: Array, found: Sequence[Any], apart: Callable[[Any, Any], float]) -> Array:
+    """How far each is from the first and from the last, weighed by how near it is to them."""
+    first, last = (np.array([apart(end, each) for each in found]) for end in (found[0], found[-1]))
+    weighed: Array = (1 - places) * first + places * last
+    return weighed
 
 
 def noise_floor(

@@ -102,7 +102,8 @@ def barrier_table(rows: Sequence[BarrierRow]) -> Iterator[str]:
     yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
     for (search, density, step), each in stabilities(rows).items():
         nats = np.mean([row.policy_barrier for row in rows if row.of == (search, density, step)])
-        told = (spanned(each.barrier, each.interval), number(each.floor), f"{nats:.3g}", _p(each), each.verdict)
+        policies = "–" if np.isnan(nats) else f"{nats:.3g}"
+        told = (spanned(each.barrier, each.interval), number(each.floor), policies, _p(each), each.verdict)
         yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
 
 
