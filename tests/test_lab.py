@@ -266,11 +266,12 @@ def test_seeds_give_the_same_bytes_however_many_there_are(tmp_path: Path) -> Non
     assert [name for name in of_seeds if two[name] != seven[name]] == []
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_a_pool_of_dense_runs_stands_beside_the_searches(tmp_path: Path) -> None:
     """Those that no search goes on with train in the same groups, and change no byte of those that one does."""
     small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3), trainer=rt.Cohorts(seeds=3))
     rt.run(small, jobs=1, out=tmp_path / "alone")
-    rt.run(replace(small, dense_seeds=4), jobs=2, out=tmp_path)
+    rt.run(replace(small, dense_seeds=4), jobs=1, out=tmp_path)
     rows = [row.run for row in read_levels(tmp_path / "tiny")]
     assert {run.seed for run in rows if run.search == "dense"} == {0, 1, 2, 3}
     assert {run.seed for run in rows if run.search == "imp"} == {0, 1}
