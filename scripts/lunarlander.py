@@ -3,6 +3,8 @@
 The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the densities.
 """
 
+from collections.abc import Callable
+
 import gymnasium as gym
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -14,7 +16,7 @@ def make_env() -> gym.Env:
     return gym.make("LunarLander-v3")
 
 
-def make_model(seed: int) -> PPO:
+def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env) -> PPO:
     return PPO(
         "MlpPolicy",
         make_vec_env(make_env, n_envs=16, seed=seed),

@@ -1,24 +1,17 @@
-"""Whether tickets of PPO on CartPole win in other physics, and under other optimizers (Morcos et al. 2019)."""
+"""Whether tickets of PPO on CartPole-v1 win in other physics, and under other optimizers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
-import tyro
+from cartpole import experiment as cartpole
+from measures.transfer import Family, study
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import rl_tickets as rt
-from rl_tickets.agents.anatomy import shortest_run
-from rl_tickets.report.looks import save
-from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
-from rl_tickets.tickets.archive import write_whole
-
-COMMAND = "python scripts/transfer_cartpole.py"
 
 
 def make_env(gravity: float = 9.8, length: float = 0.5, force: float = 10.0) -> gym.Env:
@@ -53,19 +46,6 @@ def annealed(start: float, progress: float) -> float:
     return start * progress
 
 
-@dataclass(frozen=True)
-class Family:
-    """Agents among which tickets are exchanged.
-
-    Args:
-        title: of its heat maps.
-        agents: name -> (make_model, make_env).
-    """
-
-    title: str
-    agents: Mapping[str, tuple[Any, Any]]
-
-
 def in_physics(**physics: float) -> tuple[Any, Any]:
     env = partial(make_env, **physics)
     return partial(make_model, make_env=env), env
@@ -97,78 +77,11 @@ FAMILIES = {
     ),
 }
 
-
-def main(seeds: int = 10, jobs: int | None = None, out: Path = Path("results/transfer_cartpole"), smoke: bool = False):
-    """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts.
-
-    Killed and started again, it goes on where it was; another number of seeds needs a folder of its own.
-
-    Args:
-        seeds: training seeds.
-        jobs: worker processes; by default one for each core.
-        out: folder of the results.
-        smoke: two agents of each family, two seeds and a few steps, which shows that everything works and proves
-            nothing.
-    """
-    command = f"{COMMAND} --seeds {seeds}{' --smoke' if smoke else ''}"
-    out, seeds = (out.with_name(f"{out.name}_smoke"), 2) if smoke else (out, seeds)
-    parts = [f"# Transfer of tickets on CartPole\n\nMade by `{command}`."]
-    for name, family in FAMILIES.items():
-        agents = dict(list(family.agents.items())[:2]) if smoke else family.agents
-        experiments = {agent: experiment(f"{name}_{agent}", *made, seeds, smoke) for agent, made in agents.items()}
-        parts += page(family, trained(experiments, jobs, out), out, name)
-    text = "\n\n".join(parts) + "\n"
-    write_whole(out / "report.md", text.encode())
-    print(text)
-
-
-def experiment(name: str, make_model: Any, make_env: Any, seeds: int, smoke: bool) -> rt.Experiment:
-    """The search for an agent's own tickets, and its control."""
-    made = rt.Experiment(
-        name=name,
-        make_model=make_model,
-        make_env=make_env,
-        total_timesteps=50_000,
-        densities=rt.geometric(keep=0.5, levels=5),
-        seeds=seeds,
-        searches={"own": rt.IMP(), "own_reinit": rt.Control(rt.random_reinit, of="own")},
-        command=COMMAND,
-    )
-    if smoke:
-        steps = shortest_run(make_model(0))
-        return replace(made.scaled(steps), densities=(1.0, 0.5, 0.25), episodes=2)
-    return made
-
-
-def trained(experiments: Mapping[str, rt.Experiment], jobs: int | None, out: Path) -> dict[str, rt.Summary]:
-    """Own tickets of all first, then everyone's in everyone."""
-    for each in experiments.values():
-        if not (out / each.name / "report.md").exists():
-            rt.run(each, jobs=jobs, out=out)
-    found = {}
-    for target, each in experiments.items():
-        searches = dict(each.searches)
-        for source, other in experiments.items():
-            if source != target:
-                saved = rt.SavedTickets(out / other.name / "tickets" / "own")
-                searches[f"from_{source}"] = rt.Transfer(of=saved)
-                searches[f"from_{source}_reinit"] = rt.Control(rt.random_reinit, of=f"from_{source}")
-        found[target] = rt.run(replace(each, searches=searches), jobs=jobs, out=out)
-    return found
-
-
-def page(family: Family, targets: Mapping[str, rt.Summary], out: Path, name: str) -> list[str]:
-    """The family's part of the report, and its figure beside it."""
-    cells = {(s, t): "own" if s == t else f"from_{s}" for s in targets for t in targets}
-    matrices = [
-        Matrix.of("less the target's own", targets, {at: (s, "own") for at, s in cells.items() if s != "own"}),
-        Matrix.of("less re-initialised", targets, {at: (s, f"{s}_reinit") for at, s in cells.items()}),
-        Matrix.of("less dense", targets, {at: (s, "dense") for at, s in cells.items()}),
-    ]
-    save(heat_maps(matrices, f"{family.title}: what tickets return more"), out / f"{name}.png")
-    tables = [f"Tickets {matrix.title}:\n\n" + "\n".join(matrix_table(matrix)) for matrix in matrices]
-    return [f"## {family.title}", f"![{family.title}]({name}.png)", *tables]
-
-
 if __name__ == "__main__":
-    tyro.cli(main)
+    study(
+        replace(cartpole, total_timesteps=50_000, densities=rt.geometric(keep=0.5, levels=5)),
+        FAMILIES,
+        "transfer_cartpole",
+        "Transfer of tickets on CartPole",
+        "transfer_cartpole.py",
+    )

@@ -34,7 +34,9 @@ TOOLS = (
     "cohort_vs_plain",
     "compression",
     "instability_cartpole",
+    "instability_lunarlander",
     "transfer_cartpole",
+    "transfer_lunarlander",
     "verdicts",
     "warmup_cartpole",
 )

@@ -1,0 +1,207 @@
+"""Whether tickets match where they are stable: linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671)."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.progress import track
+
+import rl_tickets as rt
+from rl_tickets.agents.anatomy import rollout_steps, shortest_run
+from rl_tickets.agents.making import fresh_agent
+from rl_tickets.lab.executors import local_processes
+from rl_tickets.lab.store import Store
+from rl_tickets.lab.task import one_thread
+from rl_tickets.report.barriers import BarrierRow, barrier_plot, barrier_table, read_barriers, write_barriers
+from rl_tickets.report.looks import save
+from rl_tickets.report.rows import Run
+from rl_tickets.tickets.archive import write_whole
+
+COPIED = {"dense": "dense_copies", "imp": "imp_copies", "random_reinit": "reinit_copies", "random_mask": "mask_copies"}
+"""Searches whose tickets are copied -> the plan that copies them."""
+
+
+def copied(experiment: rt.Experiment, steps: Sequence[int], densities: Sequence[float]) -> rt.Experiment:
+    """The same agent, environment and budget: dense runs, tickets, controls, and two copies of each from each step."""
+    return replace(
+        experiment,
+        name="copies",
+        densities=densities,
+        seeds=10,
+        dense_seeds=None,
+        searches={
+            "imp": rt.IMP(),
+            "random_reinit": rt.Control(rt.random_reinit),
+            "random_mask": rt.Control(rt.random_mask),
+            **{plan: rt.Instability(of=source, at=tuple(steps)) for source, plan in COPIED.items()},
+        },
+        keep="all",
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two copies, and how they are compared.
+
+    Args:
+        experiment: whose copies they are.
+        folder: of its results.
+        run: of the first copy.
+        source: whose ticket it is a copy of.
+        density: of the ticket.
+        step: at which it was copied.
+        points: on the line.
+        episodes: at each of them.
+        match: whether units are matched before.
+    """
+
+    experiment: rt.Experiment
+    folder: Path
+    run: Run
+    source: str
+    density: float
+    step: int
+    points: int
+    episodes: int
+    match: bool
+
+    def row(self) -> BarrierRow:
+        """Plays on the line, and one policy as often on other episodes."""
+        with one_thread():
+            one, other = (self._agent(copy) for copy in "ab")
+            settings = {"alphas": self.points, "episodes": self.episodes}
+            align = rt.match_units if self.match else None
+            make_env = self.experiment.make_env
+            found = rt.connectivity(one, other, make_env, align=align, **settings)
+            floor = rt.noise_floor(one, make_env, **settings)
+        for model in (one, other):
+            model.get_env().close()
+        means = tuple(float(value) for value in found.returns.mean(axis=1))
+        seen = (found.barrier, floor, found.policy_barrier, means)
+        return BarrierRow(self.source, self.density, self.run.seed, self.step, *seen)
+
+    def _agent(self, copy: str):
+        run = self.run._replace(variant=f"k{self.step}-{copy}")
+        model = fresh_agent(self.experiment.make_model, run.seed)
+        Store(self.folder).trained(run).end.restore(model)
+        return model
+
+
+def study(experiment: rt.Experiment, folder: str, title: str, script: str) -> None:
+    """The command line of a script.
+
+    Args:
+        experiment: see `copied`.
+        folder: of the results, below results/.
+        title: the agent and its environment.
+        script: that is run.
+    """
+
+    def main(
+        seeds: int = 10,
+        points: int = 30,
+        episodes: int = 100,
+        jobs: int = 2,
+        out: Path = Path("results") / folder,
+        match: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    ) -> None:
+        """Trains all copies, lets the policies between them play, and writes a table and a plot.
+
+        Killed and started again, it goes on where it was.
+
+        Args:
+            seeds: training seeds.
+            points: on each line, its ends among them.
+            episodes: of each policy.
+            jobs: worker processes.
+            out: folder of the results.
+            match: match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own,
+                matched.md.
+            smoke: two seeds, one density and few steps, to show that everything works; it proves nothing.
+        """
+        command = f"python scripts/{script} --seeds {seeds} --points {points} --episodes {episodes}"
+        command += f"{' --match' if match else ''}{' --smoke' if smoke else ''}"
+        made = replace(experiment, seeds=seeds, command=command)
+        if smoke:
+            made, out = smaller(made), out.with_name(f"{out.name}_smoke")
+            points, episodes = min(points, 5), min(episodes, 4)
+        summary = rt.run(made, jobs=jobs, out=out)
+        name, page = ("matched", "matched.md") if match else ("barriers", "report.md")
+        rows = barriers(list(lines_of(made, summary, out / made.name, points, episodes, match)), out, name, jobs)
+        save(barrier_plot(rows, f"{title}: barrier between copies"), out / f"{name}.png")
+        text = "\n\n".join(report(rows, summary, title, f"{name}.png", command)) + "\n"
+        write_whole(out / page, text.encode())
+        print(text)
+
+    tyro.cli(main)
+
+
+def smaller(made: rt.Experiment) -> rt.Experiment:
+    """Two seeds, one density and few steps."""
+    model = made.make_model(0)
+    small = made.scaled(2 * shortest_run(model), rollout=rollout_steps(model))
+    return replace(small, seeds=2, episodes=2, densities=made.densities[:2])
+
+
+def barriers(lines: list[Line], out: Path, name: str, jobs: int) -> list[BarrierRow]:
+    """Of all lines; those that are in the file already are not played again."""
+    file = out / f"{name}-{lines[0].points}x{lines[0].episodes}.csv"
+    rows = read_barriers(file)
+    done = {(row.search, row.seed, row.density, row.step) for row in rows}
+    ahead = [line for line in lines if (line.source, line.run.seed, line.density, line.step) not in done]
+    for row in played(ahead, jobs):
+        rows.append(row)
+        write_barriers(file, rows)
+    return read_barriers(file)
+
+
+def lines_of(
+    made: rt.Experiment, summary: rt.Summary, folder: Path, points: int, episodes: int, match: bool
+) -> Iterator[Line]:
+    """Every pair of copies."""
+    densities = {(each.name, level.level): level.density for each in summary.searches for level in each.levels}
+    settings = {"points": points, "episodes": episodes, "match": match}
+    for source, plan in COPIED.items():
+        for level in [0] if source == "dense" else range(1, len(made.densities)):
+            density = densities.get((source, level), 1.0)
+            for step in made.searches[plan].at:
+                for seed in made.all_seeds:
+                    yield Line(made, folder, Run(plan, seed, level), source, density, step, **settings)
+
+
+def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
+    """Rows in the order in which they are done."""
+    with local_processes(jobs) as processes:
+        waiting = [processes.submit(Line.row, line) for line in lines]
+        yield from (done.result() for done in track(as_completed(waiting), "Lines", total=len(waiting)))
+
+
+def report(rows: list[BarrierRow], summary: rt.Summary, title: str, plot: str, command: str) -> Iterator[str]:
+    """The parts of the page."""
+    yield f"# Instability of tickets: {title}"
+    yield f"Made by `{command}`."
+    yield f"![Barrier against the step of the copies]({plot})"
+    yield (
+        "From the state at a step, two copies train on with other draws; the barrier is how far the mean return of the "
+        "policies on the straight line between them falls below the line between their returns. The noise floor is "
+        "what 95 % of the seeds show as a barrier when one policy plays other episodes at each point; filled points, "
+        "and `unstable`, are barriers shown to exceed it (paired by seed, Holm), `stable` those whose interval ends "
+        "below it. `policies` is how far the policies on the line are from those at its ends, at most."
+    )
+    yield "\n".join(barrier_table(rows))
+    yield f"Whether the tickets match dense (see [{summary.name}]({summary.name}/report.md)):"
+    yield "\n".join(matches(summary))
+
+
+def matches(summary: rt.Summary) -> Iterator[str]:
+    """How well the tickets themselves do, a row for each search and density."""
+    yield "| search | density | normalised return | typical | matches |\n|---|---:|---:|---|---|"
+    for search in summary.searches:
+        for level in search.levels if search.name in COPIED else ():
+            typical, _, matching = level.verdicts
+            score = "–" if level.normalised is None else f"{level.normalised:.2f}"
+            yield f"| {search.name} | {level.density:.3g} | {score} | {typical} | {matching} |"

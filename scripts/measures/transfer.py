@@ -1,0 +1,119 @@
+"""Whether tickets win in other environments and under other optimizers (Morcos et al. 2019, arXiv 1906.02773)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import rl_tickets as rt
+from rl_tickets.agents.anatomy import shortest_run
+from rl_tickets.report.looks import save
+from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
+from rl_tickets.tickets.archive import write_whole
+
+
+@dataclass(frozen=True)
+class Family:
+    """Agents among which tickets are exchanged.
+
+    Args:
+        title: of its heat maps.
+        agents: name -> (make_model, make_env).
+    """
+
+    title: str
+    agents: Mapping[str, tuple[Any, Any]]
+
+
+def study(experiment: rt.Experiment, families: Mapping[str, Family], folder: str, title: str, script: str) -> None:
+    """The command line of a script.
+
+    Args:
+        experiment: budget and densities of all agents.
+        families: by name.
+        folder: of the results, below results/.
+        title: of the report.
+        script: that is run.
+    """
+
+    def main(
+        seeds: int = 10,
+        jobs: int = 2,
+        out: Path = Path("results") / folder,
+        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    ) -> None:
+        """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts.
+
+        Killed and started again, it goes on where it was; another number of seeds needs a folder of its own.
+
+        Args:
+            seeds: training seeds.
+            jobs: worker processes.
+            out: folder of the results.
+            smoke: two agents of each family, two seeds and a few steps, which shows that everything works and proves
+                nothing.
+        """
+        command = f"python scripts/{script} --seeds {seeds}{' --smoke' if smoke else ''}"
+        out, seeds = (out.with_name(f"{out.name}_smoke"), 2) if smoke else (out, seeds)
+        parts = [f"# {title}\n\nMade by `{command}`."]
+        for name, family in families.items():
+            agents = dict(list(family.agents.items())[:2]) if smoke else family.agents
+            every = {
+                agent: own(replace(experiment, command=command), f"{name}_{agent}", *made, seeds, smoke)
+                for agent, made in agents.items()
+            }
+            parts += page(family, trained(every, jobs, out), out, name)
+        text = "\n\n".join(parts) + "\n"
+        write_whole(out / "report.md", text.encode())
+        print(text)
+
+    tyro.cli(main)
+
+
+def own(experiment: rt.Experiment, name: str, make_model: Any, make_env: Any, seeds: int, smoke: bool) -> rt.Experiment:
+    """The search for an agent's own tickets, and its control."""
+    made = replace(
+        experiment,
+        name=name,
+        make_model=make_model,
+        make_env=make_env,
+        seeds=seeds,
+        dense_seeds=None,
+        searches={"own": rt.IMP(), "own_reinit": rt.Control(rt.random_reinit, of="own")},
+    )
+    if smoke:
+        steps = shortest_run(make_model(0))
+        return replace(made.scaled(steps), densities=(1.0, 0.5, 0.25), episodes=2)
+    return made
+
+
+def trained(experiments: Mapping[str, rt.Experiment], jobs: int, out: Path) -> dict[str, rt.Summary]:
+    """Own tickets of all first, then everyone's in everyone."""
+    for each in experiments.values():
+        if not (out / each.name / "report.md").exists():
+            rt.run(each, jobs=jobs, out=out)
+    found = {}
+    for target, each in experiments.items():
+        searches = dict(each.searches)
+        for source, other in experiments.items():
+            if source != target:
+                saved = rt.SavedTickets(out / other.name / "tickets" / "own")
+                searches[f"from_{source}"] = rt.Transfer(of=saved)
+                searches[f"from_{source}_reinit"] = rt.Control(rt.random_reinit, of=f"from_{source}")
+        found[target] = rt.run(replace(each, searches=searches), jobs=jobs, out=out)
+    return found
+
+
+def page(family: Family, targets: Mapping[str, rt.Summary], out: Path, name: str) -> list[str]:
+    """The family's part of the report, and its figure beside it."""
+    cells = {(s, t): "own" if s == t else f"from_{s}" for s in targets for t in targets}
+    matrices = [
+        Matrix.of("less the target's own", targets, {at: (s, "own") for at, s in cells.items() if s != "own"}),
+        Matrix.of("less re-initialised", targets, {at: (s, f"{s}_reinit") for at, s in cells.items()}),
+        Matrix.of("less dense", targets, {at: (s, "dense") for at, s in cells.items()}),
+    ]
+    save(heat_maps(matrices, f"{family.title}: what tickets return more"), out / f"{name}.png")
+    tables = [f"Tickets {matrix.title}:\n\n" + "\n".join(matrix_table(matrix)) for matrix in matrices]
+    return [f"## {family.title}", f"![{family.title}]({name}.png)", *tables]
