@@ -1,4 +1,8 @@
-"""Lottery tickets of PPO with a small CNN on MinAtar's Breakout (Young & Tian 2019, arXiv 1903.03176)."""
+"""Lottery tickets of PPO with a small CNN on MinAtar's Breakout (Young & Tian 2019, arXiv 1903.03176).
+
+The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the densities
+that have controls.
+"""
 
 import gymnasium as gym
 import torch
@@ -37,17 +41,20 @@ def make_model(seed: int) -> PPO:
     return PPO("MlpPolicy", env, n_steps=128, batch_size=256, n_epochs=4, policy_kwargs=kwargs, seed=seed, device="cpu")
 
 
+DENSITIES = rt.geometric(keep=0.5, levels=6)
+
 experiment = rt.Experiment(
     name="minatar_breakout_ppo",
     make_model=make_model,
     make_env=make_env,
     total_timesteps=1_000_000,
-    densities=rt.geometric(keep=0.6, levels=12),
+    densities=DENSITIES,
     seeds=10,
+    dense_seeds=30,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=49_152)),
-        "random_reinit": rt.Control(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit, at=DENSITIES[3:]),
+        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask, at=DENSITIES[4:]),
     },
     segment=200_000,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,21 +73,33 @@ def power(
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    rng = np.random.default_rng(seed)
-    sparse, dense = (rng.choice(runs, size=(trials, size)) for size in (seeds, pool))
+    sparse, dense = _resampled(runs, (seeds, pool), trials, seed)
     typical, reliable, matches = verdicts(sparse, dense, margin, failed_below, densities)
     return Power(seeds, pool, densities, float(typical.mean()), float(reliable.mean()), float(matches.mean()))
+
+
+def _resampled(runs: Scores, sizes: tuple[int, int], trials: int, seed: int) -> tuple[Scores, Scores]:
+    """Sparse and dense runs of every trial, of both sizes."""
+    rng = np.random.default_rng(seed)
+    sparse, dense = (rng.choice(runs, size=(trials, size)) for size in sizes)
+    return sparse, dense
 
 
 def verdicts(
     sparse: Scores, dense: Scores, margin: float = 0.05, failed_below: float = FAILED_BELOW, densities: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `compare` says of each row of (trials, seeds) and (trials, dense seeds): typical, reliable, matches."""
-    enough = min(sparse.shape[1], dense.shape[1]) >= MINIMUM_SEEDS
-    counts = (count(sparse, failed_below), sparse.shape[1], count(dense, failed_below), dense.shape[1])
-    typical = (trimmed(sparse, dense, margin).p < LEVEL / densities) & enough
-    reliable = (excess_bound(*counts, stats.norm.isf(LEVEL / densities)) < EXCESS) & enough
+    typical = trimmed(sparse, dense, margin).p < LEVEL / densities
+    typical &= min(sparse.shape[1], dense.shape[1]) >= MINIMUM_SEEDS
+    reliable = _reliable(sparse, dense, failed_below, densities)
     return typical, reliable, typical & reliable
+
+
+def _reliable(sparse: Scores, dense: Scores, failed_below: float, densities: int) -> np.ndarray:
+    counts = (count(sparse, failed_below), sparse.shape[1], count(dense, failed_below), dense.shape[1])
+    enough = min(sparse.shape[1], dense.shape[1]) >= MINIMUM_SEEDS
+    found: np.ndarray = (excess_bound(*counts, stats.norm.isf(LEVEL / densities)) < EXCESS) & enough
+    return found
 
 
 def seeds_needed(
@@ -109,17 +122,15 @@ def seeds_needed(
     if not 0 < power_wanted < 1:
         raise ValueError(f"power_wanted must lie between 0 and 1, like 0.8, got {power_wanted}")
 
+    settings: dict[str, Any] = {"failed_below": failed_below, "densities": densities}
+    runs = checked("dense_scores", dense_scores, (1,))
+
     def suffices(seeds: int) -> bool:
-        found = power(
-            dense_scores,
-            seeds=seeds,
-            margin=margin,
-            failed_below=failed_below,
-            densities=densities,
-            trials=trials,
-            seed=seed,
-        )
-        return found.matches >= power_wanted
+        samples = _resampled(runs, (seeds, POOL * seeds), trials, seed)
+        # What matches is reliable: most numbers fall without the dearer test.
+        if _reliable(*samples, **settings).mean() < power_wanted:
+            return False
+        return bool(verdicts(*samples, margin, **settings)[2].mean() >= power_wanted)
 
     high = MINIMUM_SEEDS
     while not suffices(high):

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -64,14 +65,12 @@ class Summary:
     """Searches less their controls, then the first search less the others, paired by seed: the headline."""
     failed_below: float
     """The normalised score below which a run has failed."""
-    power: Power | None
-    """Of the seeds and dense runs at hand, over the densities of the first search; None where nothing is judged."""
-    seeds_needed: int | None
-    """With which, and five dense runs for each, that power to match reaches 80 %; None where no number does."""
     sampled: Self | None
     """The same with policies played as they were trained, actions sampled; None where none were, or not all."""
     problem: str
     """Why no verdict is possible, or empty."""
+    judge: Judge
+    """What scores were held against."""
     sizes: tuple[str, ...] = ()
     """Sentences about agents of another size than the experiment's."""
     readings: tuple[Reading, ...] = ()
@@ -108,13 +107,22 @@ class Summary:
             savings=Savings.all(results.levels, order, judge.anchors),
             contrasts=contrasts({search.name: search.described for search in searches}, _scores(searches)),
             failed_below=judge.failed_below,
-            power=_power(judge, searches),
-            seeds_needed=_needed(judge, searches),
+            judge=judge,
             sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
             sizes=tuple(sizes(results.sizes)),
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
+
+    @cached_property
+    def power(self) -> Power | None:
+        """Of the seeds and dense runs at hand, over the densities of the first search; None where nothing is judged."""
+        return _power(self.judge, self.searches)
+
+    @cached_property
+    def seeds_needed(self) -> int | None:
+        """With which, and five dense runs for each, that power to match reaches 80 %; None where no number does."""
+        return _needed(self.judge, self.searches)
 
     def __repr__(self) -> str:
         """The report's table, its headline, and where the rest is."""
