@@ -69,20 +69,27 @@ def curve(level: int, returns, episodes=None, seed: int = 0) -> Series:
     return Series("curves", Run("dense" if level == 0 else "imp", seed, level), columns)
 
 
-def test_cuts_leave_no_teeth_in_a_learning_curve():
+@pytest.mark.parametrize(
+    ("teeth", "segment", "level"),
+    [([20.0, 100.0] * 10, 20, 60.0), ([20.0, 100.0, 100.0, 100.0] * 5, 40, 100.0)],
+    ids=["shorter than the window", "longer than the window"],
+)
+def test_cuts_leave_no_teeth_in_a_learning_curve(teeth, segment, level):
     """A return that falls after each cut and is the same in every segment is a straight line."""
-    teeth = [20.0, 60.0, 100.0, 100.0] * 5
-    figure = learning_curves([curve(0, teeth), curve(1, teeth)], ["imp"], segment=40)
+    figure = learning_curves([curve(0, teeth), curve(1, teeth)], ["imp"], segment=segment)
     assert figure is not None
     dense = figure.axes[0].get_lines()[0]
     steps, returns = np.asarray(dense.get_xdata()), np.asarray(dense.get_ydata())
-    assert returns[steps >= 40] == pytest.approx(70.0)
+    assert returns[steps >= 50] == pytest.approx(level)
 
 
-def test_a_stretch_counts_by_its_episodes():
-    figure = learning_curves([curve(0, [100.0, 50.0], episodes=[3, 1]), curve(1, [0.0, 0.0])], ["imp"], segment=20)
+def test_a_stretch_counts_by_its_steps_and_not_by_its_episodes():
+    """Else a thousand short episodes at the beginning would hide all that follows."""
+    returns, episodes = [0.0, *[100.0] * 19], [1_000, *[1] * 19]
+    figure = learning_curves([curve(0, returns, episodes), curve(1, returns)], ["imp"], segment=0)
     assert figure is not None
-    assert figure.axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(87.5)
+    dense = figure.axes[0].get_lines()[0]
+    assert np.interp([10, 20, 30], dense.get_xdata(), dense.get_ydata()) == pytest.approx([0.0, 50.0, 100.0], abs=9)
 
 
 def test_the_band_is_students_interval_of_the_seeds():

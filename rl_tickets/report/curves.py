@@ -19,6 +19,8 @@ SHOWN_LEVELS = 5
 GRID = 60
 WINDOW = 0.1
 """Of a training, over which the mean is taken at least."""
+AFTER_CUT = 0.04
+"""Of a training, that counts for nothing after a cut."""
 Curve = NDArray[np.float64]
 """Environment steps and mean returns, shape (2, stretches)."""
 
@@ -32,9 +34,10 @@ def learning_curves(
 ) -> Figure | None:
     """Training return over environment steps, mean of the seeds with its interval: a panel per search, sparser lighter.
 
-    Each point is a moving mean, over a tenth of the training or over a whole segment, whichever is longer: where
-    training is cut, all environments are reset, and the first episodes to end after it are the short ones.
-    None where no run has two stretches to draw a line between.
+    Each point is a moving mean over a tenth of the training. Where training is cut, all environments are reset, and
+    the first episodes to end after it are the short ones: the mean is taken over whole segments, and where these are
+    longer than a tenth, what ends soon after a cut is left out. None where no run has two stretches to draw a line
+    between.
 
     Args:
         rows: the table "curves".
@@ -82,20 +85,35 @@ def _curves(rows: Sequence[Series], segment: int) -> dict[tuple[str, int], list[
         finite = np.isfinite(sums)
         if finite.sum() > 1:
             curve = _moving(steps[finite], sums[finite], episodes[finite], segment)
-            found.setdefault((row.run.label, row.run.level), []).append(curve)
+            if curve.shape[1] > 1:
+                found.setdefault((row.run.label, row.run.level), []).append(curve)
     return found
 
 
 def _moving(
     steps: NDArray[np.float64], sums: NDArray[np.float64], episodes: NDArray[np.float64], segment: int
 ) -> Curve:
-    """At the end of each stretch, the mean return of all episodes of the window that ends there."""
-    window = max(segment, WINDOW * (steps[-1] - steps[0]))
+    """At the end of each stretch, the mean return of the window that ends there, each stretch by its length.
+
+    Not by its episodes: a thousand short ones at the beginning would hide all that follows.
+    """
+    lengths = np.diff(steps)
+    lengths = np.concatenate([[np.median(lengths)], lengths])
+    whole = steps[-1] - steps[0] + lengths[0]
+    window = WINDOW * whole
+    if 0 < segment <= window:
+        window = math.ceil(window / segment) * segment
+    elif segment:
+        begins = steps - lengths
+        uncut = begins // segment == (steps - 1) // segment
+        settled = uncut & (begins % segment >= AFTER_CUT * whole)
+        lengths = np.where(settled | (steps < segment), lengths, 0.0)
     first = np.searchsorted(steps, steps - window, side="right")
-    totals = [np.concatenate([[0.0], np.cumsum(values)]) for values in (sums, episodes)]
+    totals = [np.concatenate([[0.0], np.cumsum(values)]) for values in (lengths * sums / episodes, lengths)]
     ends = np.arange(1, len(steps) + 1)
     returned, counted = (total[ends] - total[first] for total in totals)
-    return np.stack([steps, returned / counted])
+    known = counted > 0
+    return np.stack([steps[known], returned[known] / counted[known]])
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], colour: object, label: str = "") -> None:
