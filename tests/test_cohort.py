@@ -37,7 +37,7 @@ from rl_tickets.training.cohorts import tracing
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.stepping import quick
-from rl_tickets.training.requests import Trained, Training
+from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.runs import Run, Setting
 from rl_tickets.training.ticketing import make_ticket
 
@@ -132,6 +132,10 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "advantages as they are": partial(ppo, normalize_advantage=False),
     "continuous": partial(ppo, env=partial(pendulum, 2)),
     "normalised": partial(ppo, env=partial(pendulum, 2, True)),
+    "gSDE": partial(ppo, env=pendulum, use_sde=True),
+    "gSDE, several environments, noise for some steps": partial(
+        a2c, env=partial(pendulum, 2, True), use_sde=True, sde_sample_freq=3, use_rms_prop=False
+    ),
     "multi-discrete": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 4])), 2)),
     "multi-binary": partial(ppo, env=partial(vec, partial(Choices, spaces.MultiBinary(3)))),
     "box of several": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, (2,))))),
@@ -247,11 +251,16 @@ def test_target_kl_ends_the_update_of_one_member_alone() -> None:
     assert min(epochs) < 5
 
 
-def test_whole_levels_are_trained_as_by_sb3() -> None:
-    """Several rollouts: segments, rewind points, schedules, time limits, curve."""
+def choosing(space: gym.Space[Any]) -> Callable[[], Any]:
+    return partial(vec, partial(Choices, space), 2, True)
 
-    def make(seed: int) -> PPO:
-        return ppo(seed, partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2, True))
+
+EXPLORING = partial(ppo, env=choosing(spaces.Box(-1, 1, (2,))), use_sde=True, sde_sample_freq=5)
+
+
+@pytest.mark.parametrize("make", [partial(ppo, env=choosing(spaces.MultiDiscrete([2, 3]))), EXPLORING])
+def test_whole_levels_are_trained_as_by_sb3(make: Callable[[int], BaseAlgorithm]) -> None:
+    """Several rollouts: segments, rewind points, schedules, time limits, curve."""
 
     def run() -> Run:
         return Run(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
@@ -274,13 +283,23 @@ def test_whole_levels_are_trained_as_by_sb3() -> None:
     assert mine.timesteps == sb3s.timesteps == 160
 
 
+def test_with_gsde_resumed_and_uninterrupted_end_with_the_same_bytes() -> None:
+    """Its noise is drawn anew at the start of a rollout, by the member's own generator."""
+    kept: list[Progress] = []
+    (whole,) = ends(Run(setting(EXPLORING, 3, 128, boundaries=(0, 64), checkpoint=kept.append), Training(0)))
+    (progress,) = kept
+    (again,) = ends(Run(setting(EXPLORING, 3, 128, boundaries=(0, 64)), Training(0), progress))
+    assert differing(whole, again) == []
+
+
 @pytest.mark.parametrize(
     "make",
     [
         partial(ppo, env=partial(cartpole, 2), learning_rate=LinearSchedule(1e-2, 0, 1.0)),
         partial(a2c, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2)),
+        partial(ppo, env=partial(pendulum, 2), use_sde=True, sde_sample_freq=4),
     ],
-    ids=["ppo", "a2c"],
+    ids=["ppo", "a2c", "gSDE"],
 )
 def test_in_double_precision_nothing_but_rounding_is_left(
     make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
@@ -703,7 +722,6 @@ def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
 
 
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
-    "it explores with gSDE": partial(ppo, env=pendulum, use_sde=True),
     "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
     "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO": BY_NAME["trpo"].make,
     "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,20 @@ from stable_baselines3.common.vec_env import VecNormalize
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.generators import derived_seed
 
-SeedDraws = Callable[[int], object]
-"""Seeds the generators that an agent draws actions and minibatches from."""
+SeedDraws = Callable[[int], AbstractContextManager[object]]
+"""Seeds the generators that an agent draws actions and minibatches from; gives the context in which it draws."""
 
 
-def begin_segment(model: BaseAlgorithm, seed: int, step: int, seed_draws: SeedDraws = set_random_seed) -> None:
+def seed_global_draws(seed: int) -> AbstractContextManager[object]:
+    """Seeds the global generators, which SB3's agents draw from anywhere."""
+    set_random_seed(seed)
+    return nullcontext()
+
+
+def begin_segment(model: BaseAlgorithm, seed: int, step: int, seed_draws: SeedDraws = seed_global_draws) -> None:
     """Seeds every generator from (seed, step) and resets the environments; call at the start of a rollout."""
     derived = derived_seed(seed, step)
-    seed_draws(derived)
+    drawing = seed_draws(derived)
     model.action_space.seed(derived)
     env = model.get_env()
     assert env is not None
@@ -42,7 +49,8 @@ def begin_segment(model: BaseAlgorithm, seed: int, step: int, seed_draws: SeedDr
         # Norm clipping also sees gradients that another optimizer left behind.
         module.zero_grad()
     if model.use_sde:
-        model.policy.reset_noise(env.num_envs)  # type: ignore[operator]
+        with drawing:
+            model.policy.reset_noise(env.num_envs)  # type: ignore[operator]
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None and (buffer.pos or buffer.full):
         _cut(buffer)
@@ -76,7 +84,7 @@ class Segments(BaseCallback):
         seed: int,
         boundaries: Sequence[int],
         on_cut: Callable[[], None],
-        seed_draws: SeedDraws = set_random_seed,
+        seed_draws: SeedDraws = seed_global_draws,
     ) -> None:
         super().__init__()
         self._seed_draws = seed_draws

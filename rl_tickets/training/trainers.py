@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents.generators import draws_kept
 from rl_tickets.agents.holding import LeakError, check_held
+from rl_tickets.agents.segments import seed_global_draws
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.family import CannotJoin, PlainTrainingWarning, Shape
 from rl_tickets.training.cohorts.joining import shape_of
@@ -76,7 +76,7 @@ def learn(run: Learner) -> None:
         LeakError: a pruned weight moved.
         ValueError: the environment gave observations that are not numbers.
     """
-    callback = CallbackList(run.callbacks(set_random_seed))
+    callback = CallbackList(run.callbacks(seed_global_draws))
     settings: dict[str, Any] = {"tb_log_name": run.tb_log_name, "reset_num_timesteps": run.from_zero}
     if run.log_interval is not None:
         settings["log_interval"] = run.log_interval

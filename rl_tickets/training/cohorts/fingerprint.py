@@ -27,6 +27,15 @@ Print = tuple[Hashable, ...]
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice, torch.dtype, torch.device)
 _GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+_PASSING = {
+    "distribution",
+    "gaussian_actions",
+    "weights_dist",
+    "exploration_mat",
+    "exploration_matrices",
+    "_latent_sde",
+}
+"""What SB3's distributions hold of the last forward pass, and of noise that is drawn anew."""
 _TORCHS_OWN = {*vars(nn.Module())} - {*_HOOKS}
 
 
@@ -93,7 +102,7 @@ class _Reader:
         if isinstance(holder, spaces.Space):
             hidden = {"_np_random", "low_repr", "high_repr"}  # A Box keeps its `repr` once somebody asks.
         if isinstance(holder, Distribution):
-            hidden = {"distribution", "gaussian_actions"}  # What it held of the last forward pass.
+            hidden = _PASSING
         for name, value in sorted(_held(holder).items()):
             if name in _HOOKS and isinstance(value, Mapping):
                 value = list(value.values())  # torch numbers the hooks of all networks in one row.

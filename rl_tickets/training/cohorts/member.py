@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,11 @@ class Streams:
         self.torch = torch.Generator()
         self.numpy = np.random.RandomState()  # What the module-level functions that SB3 calls are methods of.
 
-    def seed(self, seed: int) -> None:
-        """Starts both generators anew."""
+    def seed(self, seed: int) -> AbstractContextManager[None]:
+        """Starts both generators anew; gives `everywhere`."""
         self.torch.manual_seed(seed)
         self.numpy = np.random.RandomState(seed)
+        return self.everywhere()
 
     def begin(self, draws: Draws) -> None:
         """Lets both generators go on from there."""

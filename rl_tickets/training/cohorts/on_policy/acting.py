@@ -50,10 +50,13 @@ class Acting:
         """Compiles it before it is called."""
         self._act.prepare()
 
-    def draw(self, slot: int, generator: torch.Generator) -> None:
-        """Draws the noise of one member's next actions."""
+    def draw(self, slot: int, distribution: Any, generator: torch.Generator) -> None:
+        """Draws the noise of one member's next actions; what its own distribution keeps is taken from there."""
         for rows in self._rows:
-            self._sampler.draw(rows[slot], generator)
+            if self._sampler.kept is None:
+                self._sampler.draw(rows[slot], generator)
+            else:
+                self._sampler.kept(distribution, rows[slot])
 
     def act(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Actions of shape (members, environments, ...), values and log-probabilities (members, environments)."""

@@ -54,6 +54,7 @@ class Collecting:
             model.policy.set_training_mode(False)
             buffer = model.rollout_buffer
             buffer.pos, buffer.full, buffer.generator_ready = 0, False, False
+            _explore_anew(member)
             member.callback.on_rollout_start()
             self._stack.adopt(slot, model)
             self._now[slot], self._starts[slot] = model._last_obs, model._last_episode_starts
@@ -76,7 +77,10 @@ class Collecting:
 
     def _step(self, members: list[Member], step: int) -> list[Member]:
         for member in members:
-            self.acting.draw(member.slot, member.streams.torch)
+            model = member.model
+            if model.sde_sample_freq > 0 and step % model.sde_sample_freq == 0:
+                _explore_anew(member)
+            self.acting.draw(member.slot, model.policy.action_dist, member.streams.torch)
         actions, values, log_probs = self.acting.act()
         chosen = actions.numpy()
         self._rollouts.add(step, self._now, chosen, values.numpy(), log_probs.numpy())
@@ -108,6 +112,13 @@ class Collecting:
         if self._normalizing is None:
             return answers
         return self._normalizing.apply([member.slot for member in members], envs, answers)
+
+
+def _explore_anew(member: Member) -> None:
+    """With gSDE, the policy draws its exploration noise itself, for this and further steps."""
+    if member.model.use_sde:
+        with member.streams.everywhere():
+            member.model.policy.reset_noise(member.model.n_envs)
 
 
 def _answered(member: Member, step: int, given: dict[str, Any], answer: Answer) -> tuple[Array, Array] | None:

@@ -74,8 +74,6 @@ def _demand_plain_algorithm(model: BaseAlgorithm) -> None:
     cls = class_of(model)
     known = PPO if issubclass(cls, PPO) else A2C
     demand_unchanged(cls, known, ("train", "learn", "collect_rollouts"))
-    if getattr(model, "use_sde", False):
-        raise CannotJoin("it explores with gSDE")
 
 
 def _demand_plain_policy(policy: nn.Module) -> None:

@@ -12,6 +12,7 @@ from stable_baselines3.common.distributions import (
     CategoricalDistribution,
     DiagGaussianDistribution,
     MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
 )
 
 Noise = Sequence[torch.Tensor]
@@ -25,11 +26,13 @@ class Sampler:
         shapes: of the noise of one environment, for each of its tensors.
         draw: fills a tensor with noise in place.
         act: actions of a batch of environments, from the distribution and its noise.
+        kept: fills it, in place of `draw`, with noise that SB3's own distribution keeps for several steps.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     draw: Callable[[torch.Tensor, torch.Generator], object]
     act: Callable[[Any, Noise], torch.Tensor]
+    kept: Callable[[Any, torch.Tensor], object] | None = None
 
 
 def sampler_of(distribution: object) -> Sampler | None:
@@ -43,6 +46,9 @@ def sampler_of(distribution: object) -> Sampler | None:
             return Sampler(((distribution.action_dims,),), uniform, _bernoulli)
         case DiagGaussianDistribution() if type(distribution) is DiagGaussianDistribution:
             return Sampler(((distribution.action_dim,),), normal, _gaussian)
+        case StateDependentNoiseDistribution():
+            shape = (distribution.latent_sde_dim or 0, distribution.action_dim)
+            return Sampler((shape,), normal, _state_dependent, _exploring)
         case _:
             return None
 
@@ -81,3 +87,17 @@ def _gaussian(distribution: Any, noise: Noise) -> torch.Tensor:
     normal = distribution.distribution
     sampled: torch.Tensor = normal.mean + noise[0] * normal.stddev
     return sampled
+
+
+def _state_dependent(distribution: Any, noise: Noise) -> torch.Tensor:
+    """Noise is a matrix for each environment, which what the policy makes of the state is multiplied by."""
+    found: torch.Tensor = (distribution._latent_sde.unsqueeze(1) @ noise[0]).squeeze(1)
+    actions: torch.Tensor = distribution.distribution.mean + found
+    return actions
+
+
+def _exploring(distribution: Any, noise: torch.Tensor) -> object:
+    """SB3 draws a matrix for one environment apart from those for several."""
+    matrices = distribution.exploration_matrices
+    several = len(noise) == len(matrices) > 1
+    return noise.copy_((matrices if several else distribution.exploration_mat).detach())
