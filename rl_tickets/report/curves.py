@@ -21,6 +21,8 @@ WINDOW = 0.1
 """Of a training, over which the mean is taken at least."""
 AFTER_CUT = 0.04
 """Of a training, that counts for nothing after a cut."""
+ALIKE = 0.05
+"""Logarithm of a ratio of densities that share a colour: a small dense agent has nearly a ticket's."""
 Curve = NDArray[np.float64]
 """Environment steps and mean returns, shape (2, stretches)."""
 
@@ -50,11 +52,11 @@ def learning_curves(
         return None
     shown = [name for name in names if any(search == name and level > 0 for search, level in curves)] or [DENSE]
     figure, panels = looks.panels(shown, "environment steps", "training return")
-    chosen = {
+    chosen = [
         (name, level)
         for name in shown
         for level in looks.few(sorted(level for search, level in curves if search == name and level > 0), SHOWN_LEVELS)
-    }
+    ]
     shades = _shades(chosen, densities)
     labelled: dict[str, tuple[float, str]] = {}
     for name, axes in zip(shown, panels, strict=True):
@@ -131,14 +133,18 @@ def _draw(axes: Axes, curves: Sequence[Curve], colour: object, label: str = "") 
 
 
 def _shades(
-    chosen: set[tuple[str, int]], densities: Mapping[tuple[str, int], float] | None
+    chosen: Sequence[tuple[str, int]], densities: Mapping[tuple[str, int], float] | None
 ) -> dict[tuple[str, int], tuple[float, str]]:
-    """Place on the colour ramp, from 0 to 1, and label of each curve: the same density, the same colour."""
+    """Place on the colour ramp, from 0 to 1, and label of each curve: nearly the same density, the same colour."""
     if densities is None:
         depth = {key: float(key[1]) for key in chosen}
-        labels = {key: str(key[1]) for key in chosen}
+        labels = {depth[key]: str(key[1]) for key in chosen}
     else:
-        labels = {key: plain(densities.get(key, 1.0), digits=2) for key in chosen}
-        depth = {key: -math.log(float(label)) for key, label in labels.items()}
-    low, high = min(depth.values(), default=0.0), max(depth.values(), default=0.0)
-    return {key: ((depth[key] - low) / ((high - low) or 1.0), labels[key]) for key in chosen}
+        depth, labels = {}, {}
+        for key in chosen:
+            density = densities.get(key, 1.0)
+            own = -math.log(density)
+            depth[key] = next((other for other in labels if abs(other - own) < ALIKE), own)
+            labels.setdefault(depth[key], plain(density, digits=2))
+    low, high = min(labels, default=0.0), max(labels, default=0.0)
+    return {key: ((own - low) / ((high - low) or 1.0), labels[own]) for key, own in depth.items()}
