@@ -101,9 +101,7 @@ def first_collapse(model: BaseAlgorithm, criterion: Criterion, scope: str = "glo
     total, layers = sum(w.numel() for w in weights.values()), len(weights)
     densities = [d for k in range(1, 10) if (d := 10 ** (-k / 2)) * total > layers]
     for density in (*densities, layers / total):
-        pruned = rt.prune(
-            weights, density, criterion=criterion, scope=scope, network_of=anatomy.network_of, keep_last=False
-        )
+        pruned = rt.prune(weights, density, criterion=criterion, scope=scope, network_of=network_of, keep_last=False)
         if pruned.collapsed:
             return density
         assert connected(model, pruned.mask) or criterion is rt.magnitude
