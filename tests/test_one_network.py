@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +137,6 @@ def test_an_unknown_network_is_refused_at_once(changes: dict[str, Any], message:
 
 def test_a_network_that_the_agent_lacks_is_refused_before_anything_trains(tmp_path: Path) -> None:
     experiment = replace(EXPERIMENT, make_model=make_dqn, searches={"actor": rt.IMP(network="actor")})
-    with warnings.catch_warnings(), pytest.raises(ValueError, match="of this DQN belong to network 'actor'; choose"):
+    with pytest.raises(ValueError, match="of this DQN belong to network 'actor'; choose"):
         rt.run(experiment, jobs=1, out=tmp_path)
     assert not list(tmp_path.rglob("levels.csv"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from stable_baselines3 import DDPG, DQN, SAC, TD3
@@ -66,6 +67,7 @@ _SB3S = (
 )
 
 
+@cache
 def _contribs() -> tuple[Kind, ...]:
     from sb3_contrib import QRDQN, TQC
     from sb3_contrib.qrdqn.policies import QRDQNPolicy
