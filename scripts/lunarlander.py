@@ -1,6 +1,7 @@
 """Lottery tickets of PPO on LunarLander-v3: rl-zoo's hyperparameters and budget, at which dense agents solve it.
 
-The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the densities.
+The contrast that is tested: IMP's tickets against the same masks over re-initialised weights, mean over the two
+sparsest densities, which are the ones that have controls.
 """
 
 from collections.abc import Callable
@@ -31,19 +32,22 @@ def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env) -> PPO:
     )
 
 
+DENSITIES = rt.geometric(keep=0.5, levels=5)
+COMPARED = DENSITIES[3:]
+
 experiment = rt.Experiment(
     name="lunarlander_ppo",
     make_model=make_model,
     make_env=make_env,
     total_timesteps=1_000_000,
-    densities=rt.geometric(keep=0.5, levels=4),
+    densities=DENSITIES,
     seeds=20,
     dense_seeds=50,
     searches={
         "imp": rt.IMP(),
-        "random_reinit": rt.Control(rt.random_reinit),
-        "permuted_weights": rt.Control(rt.permuted_weights),
-        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask),
+        "random_reinit": rt.Control(rt.random_reinit, at=COMPARED),
+        "permuted_weights": rt.Control(rt.permuted_weights, at=COMPARED),
+        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask, at=COMPARED),
     },
     episodes=50,
     segment=131_072,
