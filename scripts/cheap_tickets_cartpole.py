@@ -10,5 +10,4 @@ if __name__ == "__main__":
         replace(cartpole, total_timesteps=102_400),
         "cheap_tickets_cartpole",
         "Cheap tickets on CartPole",
-        "cheap_tickets_cartpole.py",
     )

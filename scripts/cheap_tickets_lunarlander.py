@@ -11,5 +11,5 @@ if __name__ == "__main__":
         replace(lunarlander, total_timesteps=1_048_576),
         "cheap_tickets_lunarlander",
         "Cheap tickets on LunarLander",
-        "cheap_tickets_lunarlander.py",
+        extra="box2d",
     )

@@ -1,4 +1,8 @@
-"""Lottery tickets of TD3 on Hopper-v5, with rl-zoo's hyperparameters (its -v4 entry)."""
+"""Lottery tickets of TD3 on Hopper-v5: rl-zoo's hyperparameters (its -v4 entry), a smaller network and budget.
+
+2x64 for 300,000 steps, in place of 400x300 for a million. The contrast that is tested: IMP's tickets against the same
+masks over re-initialised weights, mean over the densities that have controls.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -24,22 +28,25 @@ def make_model(seed: int) -> TD3:
         action_noise=NormalActionNoise(np.zeros(actions), 0.1 * np.ones(actions)),
         train_freq=1,
         gradient_steps=1,
+        policy_kwargs={"net_arch": [64, 64]},
         seed=seed,
         device="cpu",
     )
 
 
+DENSITIES = rt.geometric(keep=0.5, levels=5)
+
 experiment = rt.Experiment(
     name="hopper_td3",
     make_model=make_model,
     make_env=make_env,
-    total_timesteps=1_000_000,
-    densities=rt.geometric(keep=0.6, levels=10),
+    total_timesteps=300_000,
+    densities=DENSITIES,
     seeds=10,
+    dense_seeds=30,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=50_000)),
-        "random_reinit": rt.Control(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit, at=DENSITIES[3:]),
     },
     episodes=20,
     segment=5_000,

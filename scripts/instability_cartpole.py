@@ -16,5 +16,4 @@ if __name__ == "__main__":
         ),
         "instability_cartpole",
         "PPO on CartPole-v1",
-        "instability_cartpole.py",
     )

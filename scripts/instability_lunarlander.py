@@ -14,5 +14,5 @@ if __name__ == "__main__":
         ),
         "instability_lunarlander",
         "PPO on LunarLander-v3",
-        "instability_lunarlander.py",
+        extra="box2d",
     )

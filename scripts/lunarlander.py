@@ -5,6 +5,7 @@ sparsest densities, which are the ones that have controls.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 from stable_baselines3 import PPO
@@ -17,7 +18,7 @@ def make_env() -> gym.Env:
     return gym.make("LunarLander-v3")
 
 
-def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env) -> PPO:
+def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env, **settings: Any) -> PPO:
     return PPO(
         "MlpPolicy",
         make_vec_env(make_env, n_envs=16, seed=seed),
@@ -29,6 +30,7 @@ def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env) -> PPO:
         ent_coef=0.01,
         seed=seed,
         device="cpu",
+        **settings,
     )
 
 

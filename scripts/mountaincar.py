@@ -1,4 +1,8 @@
-"""Lottery tickets of DQN on MountainCar-v0: rl-zoo's hyperparameters, 2x512 as in Graesser (arXiv 2206.10369)."""
+"""Lottery tickets of DQN on MountainCar-v0: rl-zoo's hyperparameters and budget, 2x512 as in Graesser et al. 2022.
+
+The networks are those of arXiv 2206.10369. The contrast that is tested: IMP's tickets against the same masks over
+re-initialised weights, mean over the densities that have controls.
+"""
 
 import gymnasium as gym
 from stable_baselines3 import DQN
@@ -30,17 +34,20 @@ def make_model(seed: int) -> DQN:
     )
 
 
+DENSITIES = rt.geometric(keep=0.3, levels=4)
+COMPARED = DENSITIES[2:]
+
 experiment = rt.Experiment(
     name="mountaincar_dqn",
     make_model=make_model,
     make_env=make_env,
     total_timesteps=120_000,
-    densities=rt.geometric(keep=0.6, levels=12),
+    densities=DENSITIES,
     seeds=10,
+    dense_seeds=30,
     searches={
         "imp": rt.IMP(),
-        "imp_late": rt.IMP(rewind=rt.Rewind(at=6_000)),
-        "random_reinit": rt.Control(rt.random_reinit),
+        "random_reinit": rt.Control(rt.random_reinit, at=COMPARED),
     },
     segment=30_000,
     input_names=("position of the car along the x-axis", "velocity of the car"),

@@ -83,5 +83,4 @@ if __name__ == "__main__":
         FAMILIES,
         "transfer_cartpole",
         "Transfer of tickets on CartPole",
-        "transfer_cartpole.py",
     )

@@ -23,9 +23,9 @@ PHYSICS = {"calm": in_physics(), "wind": in_physics(enable_wind=True), "light": 
 
 if __name__ == "__main__":
     study(
-        replace(lunarlander, total_timesteps=196_608, densities=(1.0, 0.25, 0.0625)),
+        replace(lunarlander, total_timesteps=196_608, densities=(1.0, 0.25, 0.0625), searches={}),
         {"physics": Family("Other physics", PHYSICS)},
         "transfer_lunarlander",
         "Transfer of tickets on LunarLander",
-        "transfer_lunarlander.py",
+        extra="box2d",
     )

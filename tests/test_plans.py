@@ -192,11 +192,11 @@ def test_killed_and_resumed_they_end_with_the_same_bytes(trainer: Any, out: Path
     act = partial(rt.run, experiment, jobs=1, out=tmp_path)
     killed = 0
     with counted(tmp_path / "steps"):
-        for share in (0.15, 0.4, 0.7):
+        for share in (0.25, 0.6):
             steps = share * trained_steps(reference / "tiny")
             status = forked(act, kill_when=lambda: (tmp_path / "steps").stat().st_size > steps)  # noqa: B023
             killed += status == -signal.SIGKILL
-        assert killed >= 2
+        assert killed == 2
         assert forked(act) == 0
     assert_same(tmp_path / "tiny", reference / "tiny")
 

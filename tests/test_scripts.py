@@ -39,6 +39,7 @@ TOOLS = (
     "transfer_lunarlander",
     "verdicts",
     "warmup_cartpole",
+    "warmup_lunarlander",
 )
 """Scripts that are not a single experiment."""
 TOO_LONG = 2_000
@@ -114,7 +115,7 @@ def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "folder", "flags", "trained"),
     [
-        ("cartpole", "cartpole_ppo", "--searches imp imp_late random_reinit --smoke", 2 * (1 + 3 * 2)),
+        ("cartpole", "cartpole_ppo", "--searches imp random_reinit --smoke", 2 * (1 + 2 * 2)),
         ("pendulum", "pendulum_sac", "--seeds 1 --levels 2 --trainer plain --searches imp actor critic --smoke", 1 + 3),
     ],
 )
@@ -164,6 +165,29 @@ def test_choosing_cohorts_keeps_the_scripts_own() -> None:
 def test_searches_without_names_are_an_error() -> None:
     with pytest.raises(ValueError, match="--searches needs names of searches; choose from: imp, late, random_reinit"):
         Flags(searches=()).apply(PPO_EXPERIMENT)
+
+
+def test_a_study_says_how_it_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load(ROOT / "scripts" / "measures" / "study.py", monkeypatch)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "a_study.py")])
+    assert study.Asked().command == "python scripts/a_study.py"
+    asked = study.Asked(seeds=3, jobs=1, out=tmp_path / "found", smoke=True)
+    assert asked.command == "python scripts/a_study.py --seeds 3 --smoke"
+    assert asked.folder == tmp_path / "found_smoke"
+    asked.publish(iter(["# Found", "Nothing."]))
+    assert (tmp_path / "found_smoke" / "report.md").read_text() == "# Found\n\nNothing.\n"
+
+
+def test_a_study_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = ROOT / "scripts" / "warmup_cartpole.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--seeds", "0", "--out", str(tmp_path)])
+    monkeypatch.syspath_prepend(str(script.parent))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 2
+    assert "error: seeds must be a positive number" in capsys.readouterr().err
 
 
 def test_report_of_no_results(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import gymnasium as gym
 import tyro
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.ray_executor import RayExecutor
 from rl_tickets.lab.run import run, run_share
 from rl_tickets.lab.share import Share
-from rl_tickets.lab.user_errors import complain
+from rl_tickets.lab.user_errors import mendable
 from rl_tickets.report import Summary, terminal_table
 from rl_tickets.search.plan import Plan
 from rl_tickets.training.trainers import Cohorts, Plain
@@ -136,18 +135,9 @@ def main(experiment: Experiment, *, extra: str | None = None, arguments: list[st
     kinds = {name: "" if plan.control_of is None else " (control)" for name, plan in experiment.searches.items()}
     searches = ", ".join(name + kind for name, kind in kinds.items()) or "no searches"
     flags = tyro.cli(Flags, args=arguments, description=f"{experiment.name}: dense agents and {searches}.")
-    try:
+    with mendable(extra=extra):
         experiment = flags.apply(experiment)
         summary = _run(experiment, flags)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from there.")
-        raise SystemExit(130) from None
-    except (ImportError, gym.error.DependencyNotInstalled) as error:
-        ours = getattr(error, "name", None) == "ray"  # Which says itself what brings it.
-        way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'"
-        complain(f"{error}{way_out if extra and not ours else ''}")
-    except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
-        complain(error)
     _show(summary, flags.out / experiment.name)
 
 

@@ -26,8 +26,9 @@ Group = tuple[int | None, ...]
 
 def run_here(tasks: Sequence[Task], tell: Callable[[], None], finished: Callable[[], None]) -> None:
     """Runs tasks in this process, one after the other; see `run_tasks`."""
+    train = tasks[0].experiment.trainer.start()
     for task in ordered(tasks):
-        task.run(tell)
+        task.run(train, tell)
         finished()
         tell()
 
@@ -145,7 +146,7 @@ def run_pickled(task: bytes) -> None:
     try:
         loaded = _loaded(task)
         _demand_shared(loaded.store.description)
-        loaded.run()
+        loaded.run(loaded.experiment.trainer.start())
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))

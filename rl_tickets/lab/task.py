@@ -68,25 +68,29 @@ class Task:
         """Names of the plans of these seeds that must be finished first."""
         return self.experiment.plans[self.plan].needs
 
-    def run(self, tell: Callable[[], None] | None = None) -> None:
-        """Trains what is not finished yet; `tell` is called about once a second."""
+    def run(self, train: Train, tell: Callable[[], None] | None = None) -> None:
+        """Trains what is not finished yet.
+
+        Args:
+            train: of the experiment's trainer; what one task's cohorts have traced serves the next.
+            tell: called about once a second.
+        """
         with one_thread(), warnings.catch_warnings():
             for told_when_all_is_done in (LayerCollapseWarning, DivergenceWarning):
                 warnings.simplefilter("ignore", told_when_all_is_done)
             # The first dense run reaches all rewind points, so that it warns for all runs.
             first = self.plan == DENSE and self.experiment.all_seeds[0] in self.seeds
             warnings.simplefilter("default" if first else "ignore", RewindWarning)
-            _Driving(self, tell).run()
+            _Driving(self, train, tell).run()
 
 
 class _Driving:
     """What lasts from the first to the last round of a task."""
 
-    def __init__(self, task: Task, tell: Callable[[], None] | None) -> None:
-        self._task, self._tell = task, tell
+    def __init__(self, task: Task, train: Train, tell: Callable[[], None] | None) -> None:
+        self._task, self._train, self._tell = task, train, tell
         self._experiment, self._store = task.experiment, task.store
         self._recorder = Recorder(task.experiment, task.store, task.plan)
-        self._train: Train = task.experiment.trainer.start()
         self._before: dict[int, Mask] = {}
         plan = task.experiment.plans[task.plan]
         self._setups = {seed: task.experiment.setup(seed, partial(self._outcomes_of, seed)) for seed in task.seeds}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import gymnasium as gym
 from rich.console import Console
 from rich.markup import escape
 
@@ -17,6 +18,29 @@ def complain(sentence: object) -> NoReturn:
         sentence = f"{sentence.filename}: {sentence.strerror}"
     Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(sentence))}", highlight=False)
     raise SystemExit(2)
+
+
+@contextmanager
+def mendable(*, extra: str | None = None) -> Iterator[None]:
+    """Around what goes on where it was when it is started again: what a user can mend ends with one sentence.
+
+    Args:
+        extra: the extra of this package that brings the environment.
+
+    Raises:
+        SystemExit: with status 2, or with 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from there.")
+        raise SystemExit(130) from None
+    except (ImportError, gym.error.DependencyNotInstalled) as error:
+        ours = getattr(error, "name", None) == "ray"  # Which says itself what brings it.
+        way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'"
+        complain(f"{error}{way_out if extra and not ours else ''}")
+    except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
+        complain(error)
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -39,7 +39,7 @@ class Trainer(Protocol):
         """What a user should know before it begins, or None."""
 
     def start(self) -> Train:
-        """What trains the runs of one search, level after level; what one level needed prepared serves the next."""
+        """What trains the runs of searches, level after level; what one level needed prepared serves the next."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Cohorts:
 
 
 class _Lockstep:
-    """The cohorts of one search: each is traced once, and has new members at every level."""
+    """The cohorts of searches that train after one another: each is traced once, and has new members at every level."""
 
     def __init__(self) -> None:
         self._cohorts: dict[tuple[str, int], Cohort | CannotJoin] = {}

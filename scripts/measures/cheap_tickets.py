@@ -7,12 +7,10 @@ runs of every level once the next mask has settled (`rt.EarlyBirdIMP`), beside t
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 import rl_tickets as rt
 from measures.minutes import took
+from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.report.apart import apart_maps
 from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table
@@ -20,7 +18,6 @@ from rl_tickets.report.drawn import Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.looks import save
 from rl_tickets.report.tables import read_series
 from rl_tickets.search.drawn_early import AGAIN
-from rl_tickets.tickets.archive import write_whole
 from rl_tickets.tickets.identity import name_of
 from rl_tickets.training.mask_distances import MaskDistances
 
@@ -54,40 +51,24 @@ def cheap_tickets(
     return replace(experiment, name="searches", densities=DENSITIES, seeds=seeds, dense_seeds=many, searches=searches)
 
 
-def study(experiment: rt.Experiment, folder: str, title: str, script: str) -> None:
+def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | None = None) -> None:
     """The command line of a script.
 
     Args:
         experiment: agent, environment and budget.
         folder: of the results, below results/.
         title: of the report.
-        script: that is run.
+        extra: the extra of this package that brings the environment.
     """
 
-    def main(
-        seeds: int = 10,
-        jobs: int = 2,
-        out: Path = Path("results") / folder,
-        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    ) -> None:
-        """Trains all searches, and writes tables and plots. Killed and started again, it goes on where it was.
+    def cheap(asked: Asked) -> None:
+        """Draws tickets early and ends searches early, and writes tables and plots."""
+        made = replace(cheap_tickets(experiment, asked.seeds), command=asked.command)
+        made = smaller(made) if asked.smoke else made
+        summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
+        asked.publish(page(made, summary, asked.folder, title, asked.command))
 
-        Args:
-            seeds: training seeds.
-            jobs: worker processes.
-            out: folder of the results.
-            smoke: two seeds and few steps, to show that everything works; it proves nothing.
-        """
-        command = f"python scripts/{script} --seeds {seeds}{' --smoke' if smoke else ''}"
-        made = replace(cheap_tickets(experiment, seeds), command=command)
-        if smoke:
-            made, out = smaller(made), out.with_name(f"{out.name}_smoke")
-        summary = rt.run(made, jobs=jobs, out=out)
-        text = "\n\n".join(page(made, summary, out, title, command)) + "\n"
-        write_whole(out / "report.md", text.encode())
-        print(text)
-
-    tyro.cli(main)
+    conduct(cheap, folder, Asked, extra=extra)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
@@ -123,8 +104,8 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
         "last column, shaded in the figure, is the final ticket trained again with other draws: noise."
     )
     yield "## Where early-bird would have stopped"
-    bargains = list(cheap(made, summary))
-    yield "\n".join(stops_table(drawn, sorted({each.threshold for each in bargains}), window, 0))
+    found = list(bargains(made, summary))
+    yield "\n".join(stops_table(drawn, sorted({each.threshold for each in found}), window, 0))
     yield (
         f"On the same dense runs, with a window of {window} masks. A threshold is a fraction of chance. *Steps saved* "
         "are a fraction of the whole search's: the dense run and its ticket's own training, which nothing shortens; "
@@ -133,10 +114,10 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
         f"less than the final one by more than {summary.margin:g}, and the last column says how often noise alone does."
     )
     yield "## Early-bird at every level"
-    figure = bargain_plot(bargains, f"{title}: steps saved and return lost", summary.margin)
+    figure = bargain_plot(found, f"{title}: steps saved and return lost", summary.margin)
     save(figure, out / "bargains.png")
     yield "![Steps of the whole search saved against return lost](bargains.png)"
-    yield "\n".join(bargain_table(bargains))
+    yield "\n".join(bargain_table(found))
     yield (
         f"Searches down to density {made.densities[-1]:.3g} in {len(made.densities) - 1} prunings, which end the runs "
         "of every level once the mask of the next has settled, beside the same search without (IMP); steps in all "
@@ -156,7 +137,7 @@ def tickets(made: rt.Experiment, summary: rt.Summary) -> Iterator[Drawn]:
                 yield Drawn.of(summary, distances, search, level, density, variants, f"{search}:{AGAIN}")
 
 
-def cheap(made: rt.Experiment, summary: rt.Summary) -> Iterator[Bargain]:
+def bargains(made: rt.Experiment, summary: rt.Summary) -> Iterator[Bargain]:
     """Every cheap search against the full one."""
     for search, plan in made.searches.items():
         if isinstance(plan, rt.EarlyBirdIMP):

@@ -10,6 +10,7 @@ import tyro
 from rich.progress import track
 
 import rl_tickets as rt
+from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.lab.executors import local_processes
@@ -18,7 +19,6 @@ from rl_tickets.lab.task import one_thread
 from rl_tickets.report.barriers import BarrierRow, barrier_plot, barrier_table, read_barriers, write_barriers
 from rl_tickets.report.looks import save
 from rl_tickets.report.rows import Run
-from rl_tickets.tickets.archive import write_whole
 
 COPIED = {"dense": "dense_copies", "imp": "imp_copies", "random_reinit": "reinit_copies", "random_mask": "mask_copies"}
 """Searches whose tickets are copied -> the plan that copies them."""
@@ -90,54 +90,41 @@ class Line:
         return model
 
 
-def study(experiment: rt.Experiment, folder: str, title: str, script: str) -> None:
+@dataclass(frozen=True)
+class AskedLines(Asked):
+    """What the command line asks of the study: two copies are joined by a line of policies."""
+
+    points: int = 30
+    """On each line, its ends among them."""
+    episodes: int = 100
+    """Of each policy."""
+    match: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own, matched.md."""
+
+
+def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | None = None) -> None:
     """The command line of a script.
 
     Args:
         experiment: see `copied`.
         folder: of the results, below results/.
         title: the agent and its environment.
-        script: that is run.
+        extra: the extra of this package that brings the environment.
     """
 
-    def main(
-        seeds: int = 10,
-        points: int = 30,
-        episodes: int = 100,
-        jobs: int = 2,
-        out: Path = Path("results") / folder,
-        match: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    ) -> None:
-        """Trains all copies, lets the policies between them play, and writes a table and a plot.
+    def instability(asked: AskedLines) -> None:
+        """Trains all copies, lets the policies between them play, and writes a table and a plot."""
+        made = replace(experiment, seeds=asked.seeds, command=asked.command)
+        if asked.smoke:
+            made = smaller(made)
+            asked = replace(asked, points=min(asked.points, 5), episodes=min(asked.episodes, 4))
+        summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
+        name, page = ("matched", "matched.md") if asked.match else ("barriers", "report.md")
+        rows = barriers(list(lines_of(made, summary, asked)), asked.folder, name, asked.jobs)
+        save(barrier_plot(rows, f"{title}: barrier between copies"), asked.folder / f"{name}.png")
+        asked.publish(report(rows, summary, title, f"{name}.png", made.command), page)
 
-        Killed and started again, it goes on where it was.
-
-        Args:
-            seeds: training seeds.
-            points: on each line, its ends among them.
-            episodes: of each policy.
-            jobs: worker processes.
-            out: folder of the results.
-            match: match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own,
-                matched.md.
-            smoke: two seeds, one density and few steps, to show that everything works; it proves nothing.
-        """
-        command = f"python scripts/{script} --seeds {seeds} --points {points} --episodes {episodes}"
-        command += f"{' --match' if match else ''}{' --smoke' if smoke else ''}"
-        made = replace(experiment, seeds=seeds, command=command)
-        if smoke:
-            made, out = smaller(made), out.with_name(f"{out.name}_smoke")
-            points, episodes = min(points, 5), min(episodes, 4)
-        summary = rt.run(made, jobs=jobs, out=out)
-        name, page = ("matched", "matched.md") if match else ("barriers", "report.md")
-        rows = barriers(list(lines_of(made, summary, out / made.name, points, episodes, match)), out, name, jobs)
-        save(barrier_plot(rows, f"{title}: barrier between copies"), out / f"{name}.png")
-        text = "\n\n".join(report(rows, summary, title, f"{name}.png", command)) + "\n"
-        write_whole(out / page, text.encode())
-        print(text)
-
-    tyro.cli(main)
+    conduct(instability, folder, AskedLines, extra=extra)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
@@ -159,12 +146,11 @@ def barriers(lines: list[Line], out: Path, name: str, jobs: int) -> list[Barrier
     return read_barriers(file)
 
 
-def lines_of(
-    made: rt.Experiment, summary: rt.Summary, folder: Path, points: int, episodes: int, match: bool
-) -> Iterator[Line]:
+def lines_of(made: rt.Experiment, summary: rt.Summary, asked: AskedLines) -> Iterator[Line]:
     """Every pair of copies."""
     densities = {(each.name, level.level): level.density for each in summary.searches for level in each.levels}
-    settings = {"points": points, "episodes": episodes, "match": match}
+    settings = {"points": asked.points, "episodes": asked.episodes, "match": asked.match}
+    folder = asked.folder / made.name
     for source, plan in COPIED.items():
         for level in [0] if source == "dense" else range(1, len(made.densities)):
             density = densities.get((source, level), 1.0)

@@ -1,17 +1,15 @@
 """Whether tickets win in other environments and under other optimizers (Morcos et al. 2019, arXiv 1906.02773)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 import rl_tickets as rt
+from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import shortest_run
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
-from rl_tickets.tickets.archive import write_whole
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,9 @@ class Family:
     agents: Mapping[str, tuple[Any, Any]]
 
 
-def study(experiment: rt.Experiment, families: Mapping[str, Family], folder: str, title: str, script: str) -> None:
+def study(
+    experiment: rt.Experiment, families: Mapping[str, Family], folder: str, title: str, *, extra: str | None = None
+) -> None:
     """The command line of a script.
 
     Args:
@@ -35,55 +35,38 @@ def study(experiment: rt.Experiment, families: Mapping[str, Family], folder: str
         families: by name.
         folder: of the results, below results/.
         title: of the report.
-        script: that is run.
+        extra: the extra of this package that brings the environment.
     """
 
-    def main(
-        seeds: int = 10,
-        jobs: int = 2,
-        out: Path = Path("results") / folder,
-        smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    ) -> None:
-        """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts.
+    def transfer(asked: Asked) -> None:
+        """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts."""
+        asked.publish(report(replace(experiment, command=asked.command), families, title, asked))
 
-        Killed and started again, it goes on where it was; another number of seeds needs a folder of its own.
-
-        Args:
-            seeds: training seeds.
-            jobs: worker processes.
-            out: folder of the results.
-            smoke: two agents of each family, two seeds and a few steps, which shows that everything works and proves
-                nothing.
-        """
-        command = f"python scripts/{script} --seeds {seeds}{' --smoke' if smoke else ''}"
-        out, seeds = (out.with_name(f"{out.name}_smoke"), 2) if smoke else (out, seeds)
-        parts = [f"# {title}\n\nMade by `{command}`."]
-        for name, family in families.items():
-            agents = dict(list(family.agents.items())[:2]) if smoke else family.agents
-            every = {
-                agent: own(replace(experiment, command=command), f"{name}_{agent}", *made, seeds, smoke)
-                for agent, made in agents.items()
-            }
-            parts += page(family, trained(every, jobs, out), out, name)
-        text = "\n\n".join(parts) + "\n"
-        write_whole(out / "report.md", text.encode())
-        print(text)
-
-    tyro.cli(main)
+    conduct(transfer, folder, Asked, extra=extra)
 
 
-def own(experiment: rt.Experiment, name: str, make_model: Any, make_env: Any, seeds: int, smoke: bool) -> rt.Experiment:
+def report(experiment: rt.Experiment, families: Mapping[str, Family], title: str, asked: Asked) -> Iterator[str]:
+    """The parts of the report, for each of which its family is trained."""
+    yield f"# {title}"
+    yield f"Made by `{asked.command}`."
+    for name, family in families.items():
+        agents = dict(list(family.agents.items())[:2]) if asked.smoke else family.agents
+        every = {agent: own(experiment, f"{name}_{agent}", *made, asked) for agent, made in agents.items()}
+        yield from page(family, trained(every, asked.jobs, asked.folder), asked.folder, name)
+
+
+def own(experiment: rt.Experiment, name: str, make_model: Any, make_env: Any, asked: Asked) -> rt.Experiment:
     """The search for an agent's own tickets, and its control."""
     made = replace(
         experiment,
         name=name,
         make_model=make_model,
         make_env=make_env,
-        seeds=seeds,
+        seeds=2 if asked.smoke else asked.seeds,
         dense_seeds=None,
         searches={"own": rt.IMP(), "own_reinit": rt.Control(rt.random_reinit, of="own")},
     )
-    if smoke:
+    if asked.smoke:
         steps = shortest_run(make_model(0))
         return replace(made.scaled(steps), densities=(1.0, 0.5, 0.25), episodes=2)
     return made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,22 @@ def demand_unchanged(cls: type, known: type, methods: tuple[str, ...]) -> None:
 def told(error: Exception) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+@contextmanager
+def policy_can_be(done: str) -> Iterator[None]:
+    """Around what a user's own policy may not be ready for.
+
+    Raises:
+        CannotJoin: the policy cannot be, and why.
+        OSError: a full disk says nothing about the policy.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise CannotJoin(f"its policy cannot be {done} ({told(error)})") from error
 
 
 class Family(Protocol):

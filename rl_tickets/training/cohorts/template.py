@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.distributions import Distribution
 from torch import nn
 
-from rl_tickets.training.cohorts.family import CannotJoin, told
+from rl_tickets.training.cohorts.family import policy_can_be
 
 Policy = TypeVar("Policy", bound=nn.Module)
 
@@ -28,10 +28,8 @@ def template(policy: Policy, memo: dict[int, Any] | None = None) -> Policy:
     for module in policy.modules():
         if isinstance(distribution := getattr(module, "action_dist", None), Distribution):
             memo[id(distribution)] = _emptied(distribution)
-    try:
+    with policy_can_be("copied"):
         return deepcopy(policy, memo)
-    except Exception as error:  # Whatever a user's own object does.
-        raise CannotJoin(f"its policy cannot be copied ({told(error)})") from error
 
 
 def _emptied(distribution: Distribution) -> Distribution:

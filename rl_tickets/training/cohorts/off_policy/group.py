@@ -6,7 +6,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-from rl_tickets.training.cohorts.family import CannotJoin, told
+from rl_tickets.training.cohorts.family import policy_can_be
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.off_policy.collecting import Collecting, Playing
@@ -31,22 +31,16 @@ class OffPolicyGroup:
         policy = template(model.policy)
         self._present: dict[int, Any] = {}
         self.stack = Stack(model, blueprint.parts, blueprint.masked, slots, blueprint.algorithm.loose)
-        try:
+        with policy_can_be("traced"):
             self.collecting = Collecting(policy, blueprint, self.stack, model)
             self.learning = Learning(policy, blueprint, self.stack, model)
-        except Exception as error:  # Whatever a user's own network does that torch cannot trace.
-            raise CannotJoin(f"its policy cannot be traced ({told(error)})") from error
 
     def prepare(self) -> None:
         """See `Group.prepare`."""
-        try:
+        with policy_can_be("compiled"):
             self.collecting.acting.prepare()
             for updating in self.learning.updating:
                 updating.prepare()
-        except OSError:
-            raise  # A full disk says nothing about the policy.
-        except Exception as error:  # Whatever a user's own network does that the compiler mistakes.
-            raise CannotJoin(f"its policy cannot be compiled ({told(error)})") from error
 
     def enter(self, member: Member) -> None:
         """See `Group.enter`."""

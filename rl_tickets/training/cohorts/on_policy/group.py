@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from rl_tickets.training.cohorts.family import CannotJoin, told
+from rl_tickets.training.cohorts.family import policy_can_be
 from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.on_policy.blueprint import OPTIMIZER, Blueprint
 from rl_tickets.training.cohorts.on_policy.collecting import Collecting
@@ -31,22 +31,16 @@ class OnPolicyGroup:
         policy = template(model.policy)
         self.stack = Stack(model, {OPTIMIZER: blueprint.part}, blueprint.masked, slots)
         self.rollouts = Rollouts(model.rollout_buffer, slots)
-        try:
+        with policy_can_be("traced"):
             self.collecting = Collecting(policy, blueprint, self.stack, self.rollouts, model)
             self.learning = Learning(policy, blueprint, self.stack, self.rollouts, model)
-        except Exception as error:  # Whatever a user's own network does that torch cannot trace.
-            raise CannotJoin(f"its policy cannot be traced ({told(error)})") from error
 
     def prepare(self) -> None:
         """See `Group.prepare`."""
-        try:
+        with policy_can_be("compiled"):
             self.collecting.acting.prepare()
             for updating in self.learning.updating.values():
                 updating.prepare()
-        except OSError:
-            raise  # A full disk says nothing about the policy.
-        except Exception as error:  # Whatever a user's own network does that the compiler mistakes.
-            raise CannotJoin(f"its policy cannot be compiled ({told(error)})") from error
 
     def enter(self, member: Member) -> None:
         """See `Group.enter`."""

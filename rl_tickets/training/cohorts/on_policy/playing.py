@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rl_tickets.agents.holding import class_of
-from rl_tickets.training.cohorts.family import CannotJoin, demand_unchanged, told
+from rl_tickets.training.cohorts.family import CannotJoin, demand_unchanged, policy_can_be
 from rl_tickets.training.cohorts.fingerprint import fingerprint
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
 from rl_tickets.training.cohorts.template import template
@@ -75,10 +75,8 @@ class Playing:
         self.sampler: Sampler = sampler
         self._slots, self._rows = slots, rows
         self._shape = tuple(model.observation_space.shape)
-        try:
+        with policy_can_be("traced"):
             self._greedy, self._sampled = (self._traced(policy, model, noise) for noise in ([], self.noise()))
-        except Exception as error:  # Whatever a user's own network does that torch cannot trace.
-            raise CannotJoin(f"its policy cannot be traced ({told(error)})") from error
 
     def _traced(self, policy: ActorCriticPolicy, model: Any, noise: list[torch.Tensor]) -> GraphModule:
         flat, nest = tree_flatten((self.weights([model]), self.observations(), noise))

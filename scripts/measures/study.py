@@ -1,0 +1,66 @@
+"""What studies of several experiments share: a command line, and pages that say by which command they were made."""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from rl_tickets.lab.user_errors import mendable
+from rl_tickets.tickets.archive import write_whole
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of a study."""
+
+    seeds: int = 10
+    """Training seeds; another number needs a folder of its own."""
+    jobs: int = 2
+    """Worker processes, each with one torch thread."""
+    out: Path = Path("results")
+    """Folder of the results."""
+    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Two seeds and few steps, to show that everything works; it proves nothing."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the results; one of its own for what proves nothing."""
+        return self.out.with_name(f"{self.out.name}_smoke") if self.smoke else self.out
+
+    @property
+    def command(self) -> str:
+        """The command line that gives these results again, without what does not change them."""
+        words = ["python", f"scripts/{Path(sys.argv[0]).name}"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("jobs", "out") and value != field.default:
+                words += [f"--{field.name}", *([] if value is True else [str(value)])]
+        return " ".join(words)
+
+    def publish(self, parts: Iterable[str], page: str = "report.md") -> None:
+        """Writes the paragraphs as a page of the results, and prints them."""
+        text = "\n\n".join(parts) + "\n"
+        write_whole(self.folder / page, text.encode())
+        print(text)
+
+
+Some = TypeVar("Some", bound=Asked)
+
+
+def conduct(study: Callable[[Some], None], folder: str, asking: type[Some], *, extra: str | None = None) -> None:
+    """The command line of a script: the study, as it is asked for.
+
+    Killed and started again, a study goes on where it was; what a user can mend ends with one sentence.
+
+    Args:
+        study: its docstring describes it.
+        folder: of its results, below results/.
+        asking: what can be asked.
+        extra: the extra of this package that brings the environment.
+    """
+    asked = tyro.cli(asking, default=asking(out=Path("results") / folder), description=study.__doc__)
+    with mendable(extra=extra):
+        study(asked)
