@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, Image, cartpole, differing, pendulum, small, sparse_mask, vec
+from agents_matrix import BY_NAME, Image, Parts, cartpole, differing, pendulum, small, sparse_mask, vec
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -84,6 +84,25 @@ class Numbers(gym.ObservationWrapper[Any, Any, Any]):
         return number if isinstance(self.observation_space, spaces.Discrete) else np.array([number, 1 - number])
 
 
+class Named(gym.ObservationWrapper[Any, Any, Any]):
+    """Observes arrays, class numbers and a picture, by name."""
+
+    observation_space = spaces.Dict(
+        where=spaces.Box(-1, 1, (3,), np.float64),
+        side=spaces.Discrete(2),
+        sides=spaces.MultiDiscrete([2, 3]),
+        picture=spaces.Box(0, 255, (1, 36, 36), np.uint8),
+    )
+
+    def __init__(self) -> None:
+        super().__init__(Choices(spaces.Discrete(3)))
+
+    def observation(self, observation: np.ndarray) -> dict[str, Any]:
+        side, picture = int(observation[0] > 0), np.full((1, 36, 36), 100 * (observation[1] + 1))
+        sides = np.array([1 - side, 2 * side])
+        return {"sides": sides, "where": observation, "side": side, "picture": picture.astype(np.uint8)}
+
+
 class Flipped(gym.ObservationWrapper[Any, Any, Any]):
     """Channels last, as most cameras give them."""
 
@@ -110,8 +129,8 @@ def ppo(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy",
     return PPO(policy, env(), seed=seed, device="cpu", **settings)
 
 
-def a2c(seed: int, env: Callable[[], Any] = cartpole, **changes: Any) -> A2C:
-    return A2C("MlpPolicy", env(), seed=seed, device="cpu", **{"n_steps": 8, "policy_kwargs": small(), **changes})
+def a2c(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy", **changes: Any) -> A2C:
+    return A2C(policy, env(), seed=seed, device="cpu", **{"n_steps": 8, "policy_kwargs": small(), **changes})
 
 
 def optimizer(cls: type, **kwargs: Any) -> dict[str, Any]:
@@ -141,6 +160,15 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "box of several": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, (2,))))),
     "bounds on actions": partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-0.1, 0.1, (2,))))),
     "class numbers": partial(ppo, env=partial(vec, partial(Numbers, spaces.Discrete(3)), 2)),
+    "observations with names": partial(
+        ppo,
+        policy="MultiInputPolicy",
+        env=partial(vec, Named, 2),
+        policy_kwargs=small(features_extractor_kwargs={"cnn_output_dim": 8}),
+    ),
+    "observations with names, normalised": partial(
+        a2c, policy="MultiInputPolicy", env=partial(vec, Parts, 3, True), use_rms_prop=False
+    ),
     "several class numbers": partial(a2c, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 3])))),
     "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
     "box2d": partial(ppo, env=partial(vec, "LunarLander-v3", 2)),
@@ -298,8 +326,9 @@ def test_with_gsde_resumed_and_uninterrupted_end_with_the_same_bytes() -> None:
         partial(ppo, env=partial(cartpole, 2), learning_rate=LinearSchedule(1e-2, 0, 1.0)),
         partial(a2c, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2)),
         partial(ppo, env=partial(pendulum, 2), use_sde=True, sde_sample_freq=4),
+        partial(ppo, policy="MultiInputPolicy", env=partial(vec, Parts, 2)),
     ],
-    ids=["ppo", "a2c", "gSDE"],
+    ids=["ppo", "a2c", "gSDE", "names"],
 )
 def test_in_double_precision_nothing_but_rounding_is_left(
     make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
@@ -724,7 +753,6 @@ def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
     "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO": BY_NAME["trpo"].make,
-    "its rollouts are kept in a DictRolloutBuffer": BY_NAME["ppo_dict"].make,
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its policy squashes actions": partial(ppo, env=pendulum, policy=Squashing),

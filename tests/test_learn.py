@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from agents_matrix import BY_NAME, cartpole, differing, tensors, vec
+from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
@@ -37,7 +38,7 @@ def planted(make: Make, seed: int) -> BaseAlgorithm:
     return ticket_for(make, seed).plant(model) if seed % 2 else model
 
 
-@pytest.mark.parametrize("name", ["ppo", "several environments", "schedules", "normalised", "a2c", "target_kl"])
+@pytest.mark.parametrize("name", ["ppo", "observations with names", "schedules", "normalised", "a2c", "target_kl"])
 def test_agents_train_as_each_would_right_after_it_was_made(name: str) -> None:
     make = OPTIONS[name]
     agents = [planted(make, seed) for seed in range(3)]
@@ -264,12 +265,25 @@ def test_an_error_leaves_the_agents_usable() -> None:
     assert [model.num_timesteps for model in rt.learn(agents, 32)] == [32] * 3
 
 
+def by_name(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Observed by name, beside what is always a number."""
+    space = spaces.Dict(state=env.observation_space, side=spaces.Discrete(2))
+    return gym.wrappers.TransformObservation(env, lambda seen: {"state": seen, "side": 1}, space)
+
+
 @pytest.mark.parametrize("shown", [np.nan, np.inf])
 @pytest.mark.parametrize("together", [True, False])
-def test_observations_that_are_no_numbers_are_told(shown: float, together: bool) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_observations_that_are_no_numbers_are_told(shown: float, together: bool, named: bool) -> None:
     trainer: Any = rt.Cohorts() if together else rt.Plain()
+
+    def make(seed: int) -> PPO:
+        if named:
+            return ppo(seed, lambda: vec(lambda: by_name(Failing(shown))), "MultiInputPolicy")
+        return ppo(seed, lambda: vec(lambda: Failing(shown)))
+
     levels = rt.find_tickets(
-        lambda seed: ppo(seed, lambda: vec(lambda: Failing(shown))),
+        make,
         total_timesteps=64,
         densities=(1.0, 0.5),
         trainer=trainer,
@@ -279,7 +293,7 @@ def test_observations_that_are_no_numbers_are_told(shown: float, together: bool)
     with pytest.raises(ValueError, match=told):
         next(levels)
     with pytest.raises(ValueError, match="not numbers") if together else pytest.raises(ValueError, match="Expected"):
-        (rt.learn if together else _plainly)([ppo(0, lambda: vec(lambda: Failing(shown)))], 64)
+        (rt.learn if together else _plainly)([make(0)], 64)
 
 
 def _plainly(agents: list[PPO], steps: int) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from rl_tickets.training.observing import each
+
 Array = npt.NDArray[Any]
 
 
@@ -52,21 +54,25 @@ def demand_numbers(model: BaseAlgorithm) -> None:
     """
     for name in ("rollout_buffer", "replay_buffer"):
         buffer: Any = getattr(model, name, None)
-        if buffer is None or not _real(buffer.observations):
+        if buffer is None:
             continue
         # Of a rollout, all that was not yet written is zero.
-        filled = buffer.pos if name == "replay_buffer" and not buffer.full else len(buffer.observations)
-        bad = _bad_rows(buffer.observations[:filled])
-        if _real(model._last_obs) and len(_bad_rows(model._last_obs)):  # type: ignore[arg-type]
+        filled = buffer.pos if name == "replay_buffer" and not buffer.full else len(buffer.actions)
+        bad = _bad_rows(buffer.observations, filled)
+        if model._last_obs is not None and len(_bad_rows(model._last_obs)):
             bad = np.append(bad, filled)
         if len(bad) and np.isfinite(buffer.actions[: bad[0]]).all():
             raise ValueError("the environment gave observations that are not numbers (NaN or infinite)")
 
 
-def _bad_rows(observations: Array) -> Array:
-    flat: Array = np.isfinite(observations).reshape(len(observations), -1)
-    return np.flatnonzero(~flat.all(axis=1))
+def _bad_rows(observations: Any, rows: int | None = None) -> Array:
+    found = each(lambda part: _no_numbers(part[:rows]), observations)
+    return np.flatnonzero(np.any([*found.values()], axis=0) if isinstance(found, dict) else found)
 
 
-def _real(array: Any) -> bool:
-    return isinstance(array, np.ndarray) and bool(np.issubdtype(array.dtype, np.floating))
+def _no_numbers(observations: Array) -> Array:
+    if not np.issubdtype(observations.dtype, np.floating):
+        return np.zeros(len(observations), dtype=bool)
+    numbers: Array = np.isfinite(observations).reshape(len(observations), -1)
+    found: Array = numbers.min(axis=1) == 0
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from stable_baselines3.common import policies
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
@@ -24,6 +24,7 @@ import rl_tickets as rt
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.training.cohorts.on_policy.rollouts import FIELDS
+from rl_tickets.training.observing import each
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Run, Setting
 
@@ -104,15 +105,16 @@ class _Until(BaseCallback):
 @contextmanager
 def double_precision() -> Iterator[None]:
     """Meanwhile agents are made with double weights; observations, rollouts and transitions are double too."""
-    preprocess, reset, make = policies.preprocess_obs, RolloutBuffer.reset, ReplayBuffer.__init__
+    preprocess, make = policies.preprocess_obs, ReplayBuffer.__init__
+    resets = {kind: kind.reset for kind in (RolloutBuffer, DictRolloutBuffer)}
 
-    def doubled(*args: object, **kwargs: object) -> torch.Tensor:
-        return preprocess(*args, **kwargs).double()
+    def doubled(*args: object, **kwargs: object) -> Any:
+        return each(torch.Tensor.double, preprocess(*args, **kwargs))
 
     def reset_doubled(buffer: RolloutBuffer) -> None:
-        reset(buffer)
+        resets[type(buffer)](buffer)
         for field in FIELDS:
-            setattr(buffer, field, getattr(buffer, field).astype(np.float64))
+            setattr(buffer, field, each(lambda array: array.astype(np.float64), getattr(buffer, field)))
 
     def make_doubled(buffer: ReplayBuffer, *args: Any, **kwargs: Any) -> None:
         make(buffer, *args, **kwargs)
@@ -124,7 +126,8 @@ def double_precision() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(ReplayBuffer, "__init__", make_doubled))
         stack.enter_context(patch.object(policies, "preprocess_obs", doubled))
-        stack.enter_context(patch.object(RolloutBuffer, "reset", reset_doubled))
+        for kind in resets:
+            stack.enter_context(patch.object(kind, "reset", reset_doubled))
         stack.callback(torch.set_default_dtype, before)
         torch.set_default_dtype(torch.float64)
         yield

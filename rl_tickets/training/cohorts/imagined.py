@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from rl_tickets.training.cohorts.classes import classes_of
 from rl_tickets.training.cohorts.stepping import Array
+from rl_tickets.training.observing import each, spaces_of
 
 FAR = 1e6
 """Bounds beyond it count as none."""
@@ -23,7 +25,7 @@ class Imagined(VecEnv):
 
     Args:
         num_envs: how many environments.
-        observation_space: of each; of arrays.
+        observation_space: of each; of arrays, with or without names.
         action_space: of each.
         seed: two with the same seed answer alike.
     """
@@ -35,7 +37,8 @@ class Imagined(VecEnv):
         super().__init__(num_envs, observation_space, action_space)
 
     def reset(self) -> VecEnvObs:
-        return self._observe()
+        observations: VecEnvObs = self._observe()
+        return observations
 
     def step_async(self, actions: Array) -> None:
         """The answer does not depend on them."""
@@ -44,14 +47,16 @@ class Imagined(VecEnv):
         draw = self._generator
         dones, limits = draw.random(self.num_envs) < 0.2, draw.random(self.num_envs) < 0.5
         last = self._observe()
-        infos: list[dict[str, Any]] = [
-            {"terminal_observation": last[index], "TimeLimit.truncated": bool(limits[index])} if done else {}
-            for index, done in enumerate(dones)
-        ]
+        infos: list[dict[str, Any]] = [{} for _ in dones]
+        for index in np.flatnonzero(dones):
+            infos[index]["terminal_observation"] = each(itemgetter(index), last)
+            infos[index]["TimeLimit.truncated"] = bool(limits[index])
         return self._observe(), draw.normal(size=self.num_envs), dones, infos
 
-    def _observe(self) -> Array:
-        space = self.observation_space
+    def _observe(self) -> Any:
+        return each(self._draw, spaces_of(self.observation_space))
+
+    def _draw(self, space: gym.Space[Any]) -> Array:
         shape = (self.num_envs, *(space.shape or ()))
         if not isinstance(space, spaces.Box):
             count = classes_of(space)

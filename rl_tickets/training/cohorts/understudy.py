@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from math import prod
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
@@ -19,6 +19,7 @@ from rl_tickets.agents import anatomy
 from rl_tickets.agents.holding import class_of
 from rl_tickets.training.cohorts.imagined import Imagined
 from rl_tickets.training.cohorts.template import template
+from rl_tickets.training.observing import each
 
 BATCH = 64
 """Most rows of a minibatch of an understudy; of images fewer rows, since they are dear."""
@@ -26,7 +27,7 @@ BATCH = 64
 
 def most_rows(model: Any) -> int:
     """Of a minibatch of the agent's understudy."""
-    return BATCH if prod(model.observation_space.shape) < 1_000 else BATCH // 4
+    return BATCH if spaces.flatdim(model.observation_space) < 1_000 else BATCH // 4
 
 
 class Understudy(NamedTuple):
@@ -95,7 +96,7 @@ def _double(model: Any) -> None:
 
 
 def _doubled(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.double() if isinstance(each, torch.Tensor) else each for each in inputs)
+    return tuple(each(torch.Tensor.double, given) for given in inputs)
 
 
 @contextmanager

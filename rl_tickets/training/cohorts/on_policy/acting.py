@@ -14,6 +14,7 @@ from rl_tickets.training.cohorts.on_policy.sampling import Sampler
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Array
 from rl_tickets.training.cohorts.tracing import Traced
+from rl_tickets.training.observing import each
 
 Tensors = dict[str, torch.Tensor]
 
@@ -26,17 +27,19 @@ class Acting:
         sampler: of its action distribution.
         stack: the members' weights.
         observations: of all members, of shape (members, environments, ...); read anew at every call.
+        environments: of each member.
     """
 
-    def __init__(self, policy: ActorCriticPolicy, sampler: Sampler, stack: Stack, observations: Array) -> None:
+    def __init__(
+        self, policy: ActorCriticPolicy, sampler: Sampler, stack: Stack, observations: Any, environments: int
+    ) -> None:
         policy.set_training_mode(False)
         self._sampler = sampler
-        members, environments = observations.shape[:2]
-        self._noise = [torch.ones(members, environments, *shape) for shape in sampler.shapes]
+        self._noise = [torch.ones(stack.members, environments, *shape) for shape in sampler.shapes]
         self._rows = [list(noise.unbind()) for noise in self._noise]
         module = _Forward(policy, sampler)
 
-        def of_member(weights: Tensors, fixed: Tensors, observation: torch.Tensor, noise: list[torch.Tensor]) -> Any:
+        def of_member(weights: Tensors, fixed: Tensors, observation: Any, noise: list[torch.Tensor]) -> Any:
             given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
             return functional_call(module, given, (observation, noise))
 
@@ -44,7 +47,7 @@ class Acting:
             found: tuple[torch.Tensor, ...] = vmap(of_member)(*here)
             return found
 
-        self._act = Traced(act, (stack.weights, stack.fixed, torch.from_numpy(observations), self._noise))
+        self._act = Traced(act, (stack.weights, stack.fixed, each(torch.from_numpy, observations), self._noise))
 
     def prepare(self) -> None:
         """Compiles it before it is called."""
@@ -71,7 +74,7 @@ class _Forward(nn.Module):
         super().__init__()
         self.policy, self._sampler = policy, sampler
 
-    def forward(self, observations: torch.Tensor, noise: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def forward(self, observations: Any, noise: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         policy = self.policy
         features = policy.extract_features(observations)
         if policy.share_features_extractor:

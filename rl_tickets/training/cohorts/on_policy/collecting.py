@@ -16,6 +16,7 @@ from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Answer, Array
+from rl_tickets.training.observing import each, spaces_of
 
 
 class Collecting:
@@ -33,17 +34,19 @@ class Collecting:
         self, policy: ActorCriticPolicy, blueprint: Blueprint, stack: Stack, rollouts: Rollouts, model: Any
     ) -> None:
         self._stack, self._rollouts, self._space = stack, rollouts, model.action_space
-        seen, observed = model.observation_space, rollouts.arrays["observations"]
-        self._classes = classes_of(seen)
-        self._now = np.zeros((len(observed), rollouts.environments, *seen.shape), observed.dtype)
-        self._starts = np.ones(self._now.shape[:2], dtype=bool)
+        seen, places = spaces_of(model.observation_space), (stack.members, rollouts.environments)
+        self._classes = each(classes_of, seen)
+        self._now = each(
+            lambda space, array: np.zeros((*places, *space.shape), array.dtype), seen, rollouts.arrays["observations"]
+        )
+        self._starts = np.ones(places, dtype=bool)
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
-        self.acting = Acting(policy, blueprint.sampler, stack, self._now)
+        self.acting = Acting(policy, blueprint.sampler, stack, self._now, rollouts.environments)
 
     def release(self, member: Member) -> None:
         """Nothing of a member stays here, and its environment is its own again."""
-        self._now[member.slot] = 0
+        each(lambda now: now[member.slot].fill(0), self._now)
         if self._normalizing is not None:
             self._normalizing.release(member.model.env)
 
@@ -57,9 +60,13 @@ class Collecting:
             _explore_anew(member)
             member.callback.on_rollout_start()
             self._stack.adopt(slot, model)
-            self._now[slot], self._starts[slot] = model._last_obs, model._last_episode_starts
+            self._show(slot, model._last_obs)
+            self._starts[slot] = model._last_episode_starts
             if self._normalizing is not None:
                 self._normalizing.lend(slot, model.env)
+
+    def _show(self, slot: int, observations: Any) -> None:
+        each(lambda now, seen: np.copyto(now[slot], seen, casting="unsafe"), self._now, observations)
 
     def rollout(self, members: list[Member]) -> list[Member]:
         """Those members that stay; those whose callbacks end training leave."""
@@ -97,8 +104,8 @@ class Collecting:
                 member.leave()
                 continue
             rewards[slot, step], self._starts[slot] = earned
-            demand_classes(self._classes, member.model._last_obs)
-            self._now[slot] = member.model._last_obs
+            each(demand_classes, self._classes, member.model._last_obs)
+            self._show(slot, member.model._last_obs)
             staying.append(member)
         return staying
 

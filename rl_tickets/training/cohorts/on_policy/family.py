@@ -8,7 +8,7 @@ from functools import partial
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
@@ -88,7 +88,7 @@ def _demand_plain_policy(policy: nn.Module) -> None:
 
 
 def _demand_plain_data(model: OnPolicyAlgorithm) -> None:
-    if type(model.rollout_buffer) is not RolloutBuffer:
+    if type(model.rollout_buffer) not in (RolloutBuffer, DictRolloutBuffer):
         raise CannotJoin(f"its rollouts are kept in a {type(model.rollout_buffer).__name__}")
     if model.device.type != "cpu":
         raise CannotJoin(f"it is on device {model.device}")

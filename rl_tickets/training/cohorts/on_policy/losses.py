@@ -18,7 +18,8 @@ from rl_tickets.training.cohorts.stepping import Array
 class Batch(NamedTuple):
     """A minibatch of one member: each of shape (batch, ...)."""
 
-    observations: torch.Tensor
+    observations: Any
+    """With names, one for each name."""
     actions: torch.Tensor
     values: torch.Tensor
     log_probs: torch.Tensor
@@ -34,7 +35,7 @@ class Scalars(NamedTuple):
     """Infinite where values are not clipped."""
 
 
-Evaluate = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
+Evaluate = Callable[[Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 Terms = tuple[torch.Tensor, ...]
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from rl_tickets.training.cohorts.stepping import Array
+from rl_tickets.training.observing import each
 
 FIELDS = ("observations", "actions", "rewards", "returns", "episode_starts", "values", "log_probs", "advantages")
 
 
 class Rollouts:
     """For each field of SB3's `RolloutBuffer` an array of shape (members, steps, environments, ...).
+
+    Of observations with names there is one for each name, as in `DictRolloutBuffer`.
 
     Args:
         buffer: of any member; gives shapes and dtypes.
@@ -21,8 +26,9 @@ class Rollouts:
 
     def __init__(self, buffer: RolloutBuffer, members: int) -> None:
         buffer.reset()
-        self.arrays: dict[str, Array] = {
-            field: np.zeros((members, *getattr(buffer, field).shape), getattr(buffer, field).dtype) for field in FIELDS
+        self.arrays: dict[str, Any] = {
+            field: each(lambda array: np.zeros((members, *array.shape), array.dtype), getattr(buffer, field))
+            for field in FIELDS
         }
         self.steps, self.environments = buffer.buffer_size, buffer.n_envs
         self._discounts = np.ones((2, members, 1))
@@ -34,28 +40,28 @@ class Rollouts:
 
     def show(self, slot: int, buffer: RolloutBuffer) -> None:
         """Lets it show them again, whatever a callback has put in their place; its discounts are those of now."""
-        for field, array in self.arrays.items():
-            setattr(buffer, field, array[slot])
+        for field in FIELDS:
+            setattr(buffer, field, self._of(slot, field))
         self._discounts[:, slot, 0] = buffer.gamma, buffer.gamma * buffer.gae_lambda
 
     def adopt(self, slot: int, buffer: RolloutBuffer) -> None:
         """Takes over what a callback has put in the place of a finished rollout's arrays."""
-        for field, array in self.arrays.items():
-            mine, theirs = array[slot], getattr(buffer, field)
-            if theirs.ctypes.data != mine.ctypes.data:
-                mine[...] = theirs
-                setattr(buffer, field, mine)
+        for field in FIELDS:
+            setattr(buffer, field, each(_adopted, self._of(slot, field), getattr(buffer, field)))
 
     def release(self, slot: int, buffer: RolloutBuffer) -> None:
         """Gives a member's buffer arrays of its own again; nothing of a diverged member stays in the slot."""
         buffer.reset()
-        for array in self.arrays.values():
-            array[slot] = 0
+        for field in FIELDS:
+            each(_clear, self._of(slot, field))
 
-    def add(self, step: int, observations: Array, actions: Array, values: Array, log_probs: Array) -> None:
+    def _of(self, slot: int, field: str) -> Any:
+        return each(lambda array: array[slot], self.arrays[field])
+
+    def add(self, step: int, observations: Any, actions: Array, values: Array, log_probs: Array) -> None:
         """Writes one step of every member, but for what the environments will answer."""
-        self.arrays["observations"][:, step] = observations.reshape(self.arrays["observations"][:, step].shape)
-        self.arrays["actions"][:, step] = actions.reshape(self.arrays["actions"][:, step].shape)
+        for field, given in (("observations", observations), ("actions", actions)):
+            each(lambda array, now: _write(array[:, step], now), self.arrays[field], given)
         self.arrays["values"][:, step] = values
         self.arrays["log_probs"][:, step] = log_probs
 
@@ -73,13 +79,29 @@ class Rollouts:
             going_on, next_values = 1.0 - starts[:, step], values[:, step]
         np.add(advantages, values, out=self.arrays["returns"])
 
-    def flat(self, field: str) -> torch.Tensor:
+    def flat(self, field: str) -> Any:
         """A field as a tensor (members, steps * environments, ...) that shares its memory."""
-        array = self.arrays[field]
-        tail = array.shape[3:] if field in ("observations", "actions") else ()
-        return torch.from_numpy(array.reshape(len(array), -1, *tail))
+        return each(_flat, self.arrays[field])
 
     def places(self, drawn: Array) -> Array:
         """Where the rows that SB3's flattened buffer numbers by environment, then step, are in `flat`."""
         places: Array = (drawn % self.steps) * self.environments + drawn // self.steps
         return places
+
+
+def _flat(array: Array) -> torch.Tensor:
+    return torch.from_numpy(array.reshape(len(array), -1, *array.shape[3:]))
+
+
+def _write(array: Array, values: Array) -> None:
+    array[...] = values.reshape(array.shape)
+
+
+def _clear(array: Array) -> None:
+    array[...] = 0
+
+
+def _adopted(mine: Array, theirs: Array) -> Array:
+    if theirs.ctypes.data != mine.ctypes.data:
+        mine[...] = theirs
+    return mine

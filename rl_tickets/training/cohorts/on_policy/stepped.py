@@ -12,6 +12,7 @@ from rl_tickets.agents import anatomy
 from rl_tickets.agents.validation import unvalidated
 from rl_tickets.training.cohorts.family import CannotJoin
 from rl_tickets.training.cohorts.template import template
+from rl_tickets.training.observing import each, spaces_of
 
 
 def stepped(model: Any) -> tuple[str, ...]:
@@ -21,10 +22,8 @@ def stepped(model: Any) -> tuple[str, ...]:
         CannotJoin: the policy remembers something from one forward pass to the next, or cannot be copied.
     """
     policy = template(model.policy)
-    observations, actions = (
-        torch.as_tensor(np.zeros((1, *space.shape), space.dtype))
-        for space in (model.observation_space, model.action_space)
-    )
+    observations = each(_zeros, spaces_of(model.observation_space))
+    actions = _zeros(model.action_space)
     actions = actions if isinstance(model.action_space, spaces.Discrete) else actions.flatten(1).float()
     policy.set_training_mode(True)
     before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
@@ -40,3 +39,7 @@ def stepped(model: Any) -> tuple[str, ...]:
         if not torch.equal(buffer, before[name]):
             raise CannotJoin(f"its policy changes its buffer {name!r} in a forward pass")
     return tuple(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
+
+
+def _zeros(space: Any) -> torch.Tensor:
+    return torch.as_tensor(np.zeros((1, *space.shape), space.dtype))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import gcd
 from typing import Any
 
-from stable_baselines3.common.buffers import RolloutBuffer
-
 from rl_tickets.training.cohorts.understudy import Understudy, copied, most_rows
 
 EPOCHS = 2
@@ -23,7 +21,7 @@ def spent(model: Any, seed: int) -> Understudy:
     _shorten(found)
     buffer = model.rollout_buffer
     spaces = (model.observation_space, model.action_space)
-    found.rollout_buffer = RolloutBuffer(
+    found.rollout_buffer = type(buffer)(
         found.n_steps, *spaces, "cpu", gae_lambda=buffer.gae_lambda, gamma=buffer.gamma, n_envs=model.n_envs
     )
     return Understudy(found, 2 * found.n_steps * found.n_envs)

@@ -16,6 +16,7 @@ from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars, Terms
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
+from rl_tickets.training.observing import each
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 
@@ -45,7 +46,7 @@ class Inputs(NamedTuple):
     moments: dict[str, Tensors]
     masks: Tensors
     fixed: Tensors
-    data: list[torch.Tensor]
+    data: list[Any]
     """Of the rollouts, in the order of `DATA`."""
     counts: torch.Tensor
     active: torch.Tensor
@@ -111,13 +112,13 @@ class Updating:
         return Traced(self._unmasked, self._inputs, self._index)
 
     def _loss_of_member(
-        self, weights: Tensors, fixed: Tensors, data: list[torch.Tensor], index: torch.Tensor, scalars: Scalars
+        self, weights: Tensors, fixed: Tensors, data: list[Any], index: torch.Tensor, scalars: Scalars
     ) -> tuple[torch.Tensor, Terms]:
-        batch = Batch(*(rows[index] for rows in data))
+        batch = Batch(*(each(lambda rows: rows[index], field) for field in data))
         actions = batch.actions.long().flatten() if self._blueprint.discrete else batch.actions.float()
         given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
 
-        def evaluate(observations: torch.Tensor, actions: torch.Tensor) -> Any:
+        def evaluate(observations: Any, actions: torch.Tensor) -> Any:
             return functional_call(self._module, given, (observations, actions))
 
         return self._blueprint.loss(evaluate, batch._replace(actions=actions), scalars)
@@ -157,5 +158,5 @@ class _EvaluateActions(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: torch.Tensor, actions: torch.Tensor) -> Any:
+    def forward(self, observations: Any, actions: torch.Tensor) -> Any:
         return self.policy.evaluate_actions(observations, actions)
