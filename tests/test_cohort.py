@@ -18,6 +18,7 @@ import pytest
 import torch
 from agents_matrix import BY_NAME, Image, Parts, cartpole, differing, pendulum, small, sparse_mask, vec
 from gymnasium import spaces
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -103,6 +104,19 @@ class Named(gym.ObservationWrapper[Any, Any, Any]):
         return {"sides": sides, "where": observation, "side": side, "picture": picture.astype(np.uint8)}
 
 
+class Allowing(gym.Wrapper[Any, Any, Any, Any]):
+    """Allows a third of the actions or so, and of each choice at least one."""
+
+    def __init__(self, env: gym.Env[Any, Any], choices: list[int]) -> None:
+        super().__init__(env)
+        self._choices = choices
+
+    def action_masks(self) -> np.ndarray:
+        draw = self.np_random
+        allowed = [(draw.random(count) < 0.3) | (np.arange(count) == draw.integers(count)) for count in self._choices]
+        return np.concatenate(allowed)
+
+
 class Flipped(gym.ObservationWrapper[Any, Any, Any]):
     """Channels last, as most cameras give them."""
 
@@ -131,6 +145,16 @@ def ppo(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy",
 
 def a2c(seed: int, env: Callable[[], Any] = cartpole, policy: Any = "MlpPolicy", **changes: Any) -> A2C:
     return A2C(policy, env(), seed=seed, device="cpu", **{"n_steps": 8, "policy_kwargs": small(), **changes})
+
+
+def allowing(space: gym.Space[Any], choices: list[int], by_name: bool = False) -> Callable[[], Any]:
+    """Environments in which not every action is allowed."""
+    return partial(vec, lambda: Allowing(Named() if by_name else Choices(space), choices), 2)
+
+
+def maskable(seed: int, env: Callable[[], Any], policy: Any = "MlpPolicy", **changes: Any) -> MaskablePPO:
+    settings = {"learning_rate": 1e-2, "policy_kwargs": small(), **ON, **changes}
+    return MaskablePPO(policy, env(), seed=seed, device="cpu", **settings)
 
 
 def optimizer(cls: type, **kwargs: Any) -> dict[str, Any]:
@@ -168,6 +192,15 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     ),
     "observations with names, normalised": partial(
         a2c, policy="MultiInputPolicy", env=partial(vec, Parts, 3, True), use_rms_prop=False
+    ),
+    "masked actions": partial(maskable, env=allowing(spaces.Discrete(5), [5]), target_kl=0.1, clip_range_vf=0.2),
+    "masked multi-discrete": partial(maskable, env=allowing(spaces.MultiDiscrete([2, 4]), [2, 4]), ent_coef=0.1),
+    "masked multi-binary": partial(maskable, env=allowing(spaces.MultiBinary(3), [2, 2, 2])),
+    "masked actions, observations with names": partial(
+        maskable,
+        policy="MultiInputPolicy",
+        env=allowing(spaces.Discrete(3), [3], by_name=True),
+        policy_kwargs=small(features_extractor_kwargs={"cnn_output_dim": 8}),
     ),
     "several class numbers": partial(a2c, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 3])))),
     "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
@@ -327,8 +360,9 @@ def test_with_gsde_resumed_and_uninterrupted_end_with_the_same_bytes() -> None:
         partial(a2c, env=partial(vec, partial(Choices, spaces.MultiDiscrete([2, 3])), 2)),
         partial(ppo, env=partial(pendulum, 2), use_sde=True, sde_sample_freq=4),
         partial(ppo, policy="MultiInputPolicy", env=partial(vec, Parts, 2)),
+        OPTIONS["masked multi-discrete"],
     ],
-    ids=["ppo", "a2c", "gSDE", "names"],
+    ids=["ppo", "a2c", "gSDE", "names", "masks"],
 )
 def test_in_double_precision_nothing_but_rounding_is_left(
     make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
@@ -750,9 +784,11 @@ def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
         COHORTS.start()([run()])
 
 
+KNOWN = "cohorts know PPO, A2C, MaskablePPO, DQN, DDPG, TD3, SAC, QRDQN and TQC"
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
-    "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
-    "cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO": BY_NAME["trpo"].make,
+    f"{KNOWN}, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
+    f"{KNOWN}, not TRPO": BY_NAME["trpo"].make,
+    "its environment does not say which actions are allowed": partial(maskable, env=cartpole),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its policy squashes actions": partial(ppo, env=pendulum, policy=Squashing),
@@ -872,10 +908,7 @@ def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reas
         train(ours)
     train(runs())
     texts = [str(warning.message) for warning in said]
-    assert (
-        texts[0]
-        == "this agent trains with plain SB3, since cohorts know PPO, A2C, DQN, DDPG, TD3, SAC, QRDQN and TQC, not TRPO"
-    )
+    assert texts[0] == f"this agent trains with plain SB3, since {KNOWN}, not TRPO"
     assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
     assert len(texts) == 2
     PLAIN.start()(theirs)

@@ -32,7 +32,7 @@ from rl_tickets.training.ticketing import make_ticket
 from rl_tickets.training.trainers import Trainer
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-JOINING = ("ppo", "a2c", "ppo_images", "ppo_images_apart", "ppo_box2d", "ppo_dict")
+JOINING = ("ppo", "a2c", "ppo_images", "ppo_images_apart", "ppo_box2d", "ppo_dict", "maskable_ppo")
 COHORTS, PLAIN = rt.Cohorts(), rt.Plain()
 every_trainer = pytest.mark.parametrize(
     ("case", "trainer"),

@@ -30,7 +30,7 @@ def learn(
 ) -> list[Model]:
     """Trains agents together, much faster than one after the other; each as if it had called its own `learn`.
 
-    PPO, A2C, DQN, DDPG, TD3 and SAC agents of one shape train in lock-step, compiled; whatever cannot do so trains
+    PPO, A2C, DQN, TD3, SAC and like agents of one shape train in lock-step, compiled; whatever cannot do so trains
     with its own `learn`, and a `PlainTrainingWarning` says why, once. Tickets may be planted in some of them, and stay
     held.
 

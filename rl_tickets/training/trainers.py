@@ -100,7 +100,7 @@ def learn(run: Learner) -> None:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """PPO, A2C, DQN, DDPG, TD3 and SAC agents in lock-step; those that cannot join train with plain SB3.
+    """PPO, A2C, DQN, TD3, SAC and like agents in lock-step; those that cannot join train with plain SB3.
 
     That is said once, with the reason (a warning).
 

@@ -4,7 +4,7 @@ Training is chaotic: in single precision two runs that differ in the last bit ha
 thousand steps. So a plain run is cut into pieces; a cohort trains every piece, each from the plain run's own state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,15 +106,17 @@ class _Until(BaseCallback):
 def double_precision() -> Iterator[None]:
     """Meanwhile agents are made with double weights; observations, rollouts and transitions are double too."""
     preprocess, make = policies.preprocess_obs, ReplayBuffer.__init__
-    resets = {kind: kind.reset for kind in (RolloutBuffer, DictRolloutBuffer)}
 
     def doubled(*args: object, **kwargs: object) -> Any:
         return each(torch.Tensor.double, preprocess(*args, **kwargs))
 
-    def reset_doubled(buffer: RolloutBuffer) -> None:
-        resets[type(buffer)](buffer)
-        for field in FIELDS:
-            setattr(buffer, field, each(lambda array: array.astype(np.float64), getattr(buffer, field)))
+    def doubling(reset: Callable[[RolloutBuffer], None]) -> Callable[[RolloutBuffer], None]:
+        def reset_doubled(buffer: RolloutBuffer) -> None:
+            reset(buffer)
+            for field in FIELDS:
+                setattr(buffer, field, each(lambda array: array.astype(np.float64), getattr(buffer, field)))
+
+        return reset_doubled
 
     def make_doubled(buffer: ReplayBuffer, *args: Any, **kwargs: Any) -> None:
         make(buffer, *args, **kwargs)
@@ -126,8 +128,8 @@ def double_precision() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(ReplayBuffer, "__init__", make_doubled))
         stack.enter_context(patch.object(policies, "preprocess_obs", doubled))
-        for kind in resets:
-            stack.enter_context(patch.object(kind, "reset", reset_doubled))
+        for kind in (RolloutBuffer, DictRolloutBuffer):
+            stack.enter_context(patch.object(kind, "reset", doubling(kind.reset)))
         stack.callback(torch.set_default_dtype, before)
         torch.set_default_dtype(torch.float64)
         yield

@@ -29,6 +29,7 @@ _GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _PASSING = {
     "distribution",
+    "distributions",
     "gaussian_actions",
     "weights_dist",
     "exploration_mat",

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces import flatdim
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
@@ -71,18 +72,31 @@ class Imagined(VecEnv):
         within = np.where(floor & ceiling, low, 0), np.where(floor & ceiling, high, 1)
         return np.where(floor & ceiling, self._generator.uniform(*within), found).astype(space.dtype)
 
+    def _masks(self) -> Array:
+        """Which actions are allowed, of each choice at least one."""
+        classes = classes_of(self.action_space)
+        choices = [2] * flatdim(self.action_space) if classes is None else np.atleast_1d(classes)
+        allowed = [self._generator.random(count) < 0.7 for count in choices]
+        for of_choice in allowed:
+            of_choice[self._generator.integers(len(of_choice))] = True
+        return np.concatenate(allowed)
+
     def close(self) -> None:
         """Nothing is open."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         if attr_name == "render_mode":
             return [None] * self.num_envs
+        if attr_name == "action_masks":
+            return [self._masks] * self.num_envs
         raise AttributeError(f"an imagined environment has no attribute {attr_name!r}")
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         raise AttributeError(f"an imagined environment has no attribute {attr_name!r}")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        if method_name == "action_masks":
+            return [self._masks() for _ in range(self.num_envs)]
         raise AttributeError(f"an imagined environment has no method {method_name!r}")
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:

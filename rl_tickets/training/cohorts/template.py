@@ -36,6 +36,6 @@ def _emptied(distribution: Distribution) -> Distribution:
     """Without what it held of the last forward pass, which may be part of a graph that cannot be copied."""
     found = copy(distribution)
     for name, value in vars(distribution).items():
-        if name == "distribution" or isinstance(value, torch.Tensor):
+        if name in ("distribution", "distributions") or isinstance(value, torch.Tensor):
             setattr(found, name, None)
     return found

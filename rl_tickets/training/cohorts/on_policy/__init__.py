@@ -1,1 +1,1 @@
-"""On-policy agents (PPO, A2C) in lock-step: one stacked rollout, then one stacked update."""
+"""On-policy agents (PPO, A2C, MaskablePPO) in lock-step: one stacked rollout, then one stacked update."""

@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, vmap
 
+from rl_tickets.training.cohorts.on_policy.rollouts import MASKS
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Array
@@ -26,12 +27,13 @@ class Acting:
         policy: a copy of any member's; its weights do not matter.
         sampler: of its action distribution.
         stack: the members' weights.
-        observations: of all members, of shape (members, environments, ...); read anew at every call.
+        shown: observations of all members, and perhaps action masks, by name, of shape (members, environments, ...);
+            read anew at every call.
         environments: of each member.
     """
 
     def __init__(
-        self, policy: ActorCriticPolicy, sampler: Sampler, stack: Stack, observations: Any, environments: int
+        self, policy: ActorCriticPolicy, sampler: Sampler, stack: Stack, shown: dict[str, Any], environments: int
     ) -> None:
         policy.set_training_mode(False)
         self._sampler = sampler
@@ -39,15 +41,16 @@ class Acting:
         self._rows = [list(noise.unbind()) for noise in self._noise]
         module = _Forward(policy, sampler)
 
-        def of_member(weights: Tensors, fixed: Tensors, observation: Any, noise: list[torch.Tensor]) -> Any:
+        def of_member(weights: Tensors, fixed: Tensors, shown: dict[str, Any], noise: list[torch.Tensor]) -> Any:
             given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
-            return functional_call(module, given, (observation, noise))
+            return functional_call(module, given, (shown, noise))
 
         def act(here: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
             found: tuple[torch.Tensor, ...] = vmap(of_member)(*here)
             return found
 
-        self._act = Traced(act, (stack.weights, stack.fixed, each(torch.from_numpy, observations), self._noise))
+        seen = {name: each(torch.from_numpy, part) for name, part in shown.items()}
+        self._act = Traced(act, (stack.weights, stack.fixed, seen, self._noise))
 
     def prepare(self) -> None:
         """Compiles it before it is called."""
@@ -74,15 +77,17 @@ class _Forward(nn.Module):
         super().__init__()
         self.policy, self._sampler = policy, sampler
 
-    def forward(self, observations: Any, noise: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def forward(self, shown: dict[str, Any], noise: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         policy = self.policy
-        features = policy.extract_features(observations)
+        features = policy.extract_features(shown["observations"])
         if policy.share_features_extractor:
             latent_pi, latent_vf = policy.mlp_extractor(features)
         else:
             latent_pi = policy.mlp_extractor.forward_actor(features[0])
             latent_vf = policy.mlp_extractor.forward_critic(features[1])
-        distribution = policy._get_action_dist_from_latent(latent_pi)
+        distribution: Any = policy._get_action_dist_from_latent(latent_pi)
+        if MASKS in shown:
+            distribution.apply_masking(shown[MASKS])
         actions = self._sampler.act(distribution, noise)
         log_probs = distribution.log_prob(actions)
         # Of several dimensions: the distribution knows the flat ones.

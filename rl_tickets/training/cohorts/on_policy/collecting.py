@@ -13,7 +13,7 @@ from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.normalizing import Normalizing
 from rl_tickets.training.cohorts.on_policy.acting import Acting, clipped
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
-from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
+from rl_tickets.training.cohorts.on_policy.rollouts import MASKS, Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Answer, Array
 from rl_tickets.training.observing import each, spaces_of
@@ -39,10 +39,13 @@ class Collecting:
         self._now = each(
             lambda space, array: np.zeros((*places, *space.shape), array.dtype), seen, rollouts.arrays["observations"]
         )
+        self._shown = {"observations": self._now}
+        if MASKS in rollouts.arrays:
+            self._shown[MASKS] = np.ones((*places, rollouts.arrays[MASKS].shape[-1]), np.float32)
         self._starts = np.ones(places, dtype=bool)
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
-        self.acting = Acting(policy, blueprint.sampler, stack, self._now, rollouts.environments)
+        self.acting = Acting(policy, blueprint.sampler, stack, self._shown, rollouts.environments)
 
     def release(self, member: Member) -> None:
         """Nothing of a member stays here, and its environment is its own again."""
@@ -87,23 +90,27 @@ class Collecting:
             model = member.model
             if model.sde_sample_freq > 0 and step % model.sde_sample_freq == 0:
                 _explore_anew(member)
+            if MASKS in self._shown:
+                allowed = self._shown[MASKS][member.slot]
+                allowed[...] = np.reshape(model.env.env_method(MASKS), allowed.shape)
             self.acting.draw(member.slot, model.policy.action_dist, member.streams.torch)
         actions, values, log_probs = self.acting.act()
         chosen = actions.numpy()
-        self._rollouts.add(step, self._now, chosen, values.numpy(), log_probs.numpy())
-        rewards, starts = self._rollouts.arrays["rewards"], self._rollouts.arrays["episode_starts"]
-        starts[:, step] = self._starts
+        made = {"actions": chosen, "values": values.numpy(), "log_probs": log_probs.numpy()}
+        self._rollouts.add(step, **self._shown, **made, episode_starts=self._starts)
         executed = clipped(chosen, self._space)
         rows = list(zip(chosen, executed, values.unsqueeze(-1).unbind(), log_probs.unbind(), strict=True))
         staying = []
         for member, answer in zip(members, self._simulate(members, executed), strict=True):
             slot = member.slot
             given = dict(zip(("actions", "clipped_actions", "values", "log_probs"), rows[slot], strict=True))
+            if MASKS in self._shown:
+                given[MASKS] = self._shown[MASKS][slot]
             earned = _answered(member, step, given, answer)
             if earned is None:
                 member.leave()
                 continue
-            rewards[slot, step], self._starts[slot] = earned
+            self._rollouts.arrays["rewards"][slot, step], self._starts[slot] = earned
             each(demand_classes, self._classes, member.model._last_obs)
             self._show(slot, member.model._last_obs)
             staying.append(member)

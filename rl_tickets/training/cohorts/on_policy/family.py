@@ -1,4 +1,4 @@
-"""PPO and A2C agents: which of them can be trained in lock-step, and what those have in common."""
+"""On-policy agents: which of them can be trained in lock-step, and what those have in common."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from gymnasium import spaces
-from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from rl_tickets.agents import anatomy
@@ -20,7 +18,9 @@ from rl_tickets.training.cohorts.fingerprint import fingerprint
 from rl_tickets.training.cohorts.normalizing import Normalization
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
+from rl_tickets.training.cohorts.on_policy.kinds import Kind, kind_of, kinds
 from rl_tickets.training.cohorts.on_policy.losses import loss_of
+from rl_tickets.training.cohorts.on_policy.rollouts import MASKS
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
 from rl_tickets.training.cohorts.on_policy.stepped import stepped
 from rl_tickets.training.cohorts.on_policy.understudy import spent
@@ -33,15 +33,18 @@ from rl_tickets.training.cohorts.understudy import Understudy
 class OnPolicy:
     """See `Family`."""
 
-    algorithms: tuple[type[BaseAlgorithm], ...] = (PPO, A2C)
+    @property
+    def algorithms(self) -> tuple[type[BaseAlgorithm], ...]:
+        """See `Family`."""
+        return tuple(kind.algorithm for kind in kinds())
 
     def shape_of(self, model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
         """See `Family.shape_of`."""
-        _demand_plain_algorithm(model)
         assert isinstance(model, OnPolicyAlgorithm)
-        policy = model.policy
-        _demand_plain_policy(policy)
-        _demand_plain_data(model)
+        kind, policy = kind_of(model), model.policy
+        demand_unchanged(class_of(model), kind.algorithm, ("train", "learn", "collect_rollouts"))
+        _demand_plain_policy(policy, kind.policy)
+        _demand_plain_data(model, kind)
         rule, sampler = _rule(model), _sampler(policy.action_dist)
         loss = loss_of(model)
         target_kl = getattr(model, "target_kl", None)
@@ -70,16 +73,11 @@ class OnPolicy:
         return spent(model, seed)
 
 
-def _demand_plain_algorithm(model: BaseAlgorithm) -> None:
-    cls = class_of(model)
-    known = PPO if issubclass(cls, PPO) else A2C
-    demand_unchanged(cls, known, ("train", "learn", "collect_rollouts"))
-
-
-def _demand_plain_policy(policy: nn.Module) -> None:
-    if not isinstance(policy, ActorCriticPolicy):
-        raise CannotJoin(f"its policy is a {type(policy).__name__}, not an ActorCriticPolicy")
-    demand_unchanged(type(policy), ActorCriticPolicy, ("forward", "predict_values"))
+def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
+    if not isinstance(policy, known):
+        article = "an" if known is ActorCriticPolicy else "a"
+        raise CannotJoin(f"its policy is a {type(policy).__name__}, not {article} {known.__name__}")
+    demand_unchanged(type(policy), known, ("forward", "predict_values"))
     if policy.squash_output:
         raise CannotJoin("its policy squashes actions")
     for module in policy.modules():
@@ -87,9 +85,11 @@ def _demand_plain_policy(policy: nn.Module) -> None:
             raise CannotJoin(f"its policy has a {type(module).__name__} layer")
 
 
-def _demand_plain_data(model: OnPolicyAlgorithm) -> None:
-    if type(model.rollout_buffer) not in (RolloutBuffer, DictRolloutBuffer):
+def _demand_plain_data(model: OnPolicyAlgorithm, kind: Kind) -> None:
+    if type(model.rollout_buffer) not in kind.buffers:
         raise CannotJoin(f"its rollouts are kept in a {type(model.rollout_buffer).__name__}")
+    if hasattr(model.rollout_buffer, MASKS) and not (model.env is not None and model.env.has_attr(MASKS)):
+        raise CannotJoin("its environment does not say which actions are allowed")
     if model.device.type != "cpu":
         raise CannotJoin(f"it is on device {model.device}")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rl_tickets.agents.holding import Hold, hold_of
@@ -60,7 +59,7 @@ class Learning:
         self._n_epochs, self._joined = getattr(model, "n_epochs", 1), settings_of(model)
         self._said = False
         rows = rollouts.steps * rollouts.environments
-        size = model.batch_size if isinstance(model, PPO) else rows
+        size = getattr(model, "batch_size", rows)
         self._cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
         self._knobs = Knobs(stack.members)
         self.updating = {

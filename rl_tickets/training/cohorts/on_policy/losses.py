@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional as F
 
@@ -25,6 +25,8 @@ class Batch(NamedTuple):
     log_probs: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
+    action_masks: torch.Tensor | None = None
+    """Of agents that are told which actions are allowed."""
 
 
 class Scalars(NamedTuple):
@@ -133,8 +135,5 @@ def _record_fit(model: Any) -> None:
 
 def loss_of(model: Any) -> PPOLoss | A2CLoss:
     """The loss of an agent's algorithm."""
-    if isinstance(model, PPO):
-        clips_values = model.clip_range_vf is not None
-        return PPOLoss(float(model.ent_coef), float(model.vf_coef), bool(model.normalize_advantage), clips_values)
-    assert isinstance(model, A2C)
-    return A2CLoss(float(model.ent_coef), float(model.vf_coef), bool(model.normalize_advantage))
+    settings = float(model.ent_coef), float(model.vf_coef), bool(model.normalize_advantage)
+    return A2CLoss(*settings) if isinstance(model, A2C) else PPOLoss(*settings, model.clip_range_vf is not None)

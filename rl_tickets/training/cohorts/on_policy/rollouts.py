@@ -12,6 +12,8 @@ from rl_tickets.training.cohorts.stepping import Array
 from rl_tickets.training.observing import each
 
 FIELDS = ("observations", "actions", "rewards", "returns", "episode_starts", "values", "log_probs", "advantages")
+MASKS = "action_masks"
+"""A field of the rollouts of agents that are told which actions are allowed."""
 
 
 class Rollouts:
@@ -28,7 +30,7 @@ class Rollouts:
         buffer.reset()
         self.arrays: dict[str, Any] = {
             field: each(lambda array: np.zeros((members, *array.shape), array.dtype), getattr(buffer, field))
-            for field in FIELDS
+            for field in (*FIELDS, *([MASKS] if hasattr(buffer, MASKS) else []))
         }
         self.steps, self.environments = buffer.buffer_size, buffer.n_envs
         self._discounts = np.ones((2, members, 1))
@@ -40,30 +42,28 @@ class Rollouts:
 
     def show(self, slot: int, buffer: RolloutBuffer) -> None:
         """Lets it show them again, whatever a callback has put in their place; its discounts are those of now."""
-        for field in FIELDS:
+        for field in self.arrays:
             setattr(buffer, field, self._of(slot, field))
         self._discounts[:, slot, 0] = buffer.gamma, buffer.gamma * buffer.gae_lambda
 
     def adopt(self, slot: int, buffer: RolloutBuffer) -> None:
         """Takes over what a callback has put in the place of a finished rollout's arrays."""
-        for field in FIELDS:
+        for field in self.arrays:
             setattr(buffer, field, each(_adopted, self._of(slot, field), getattr(buffer, field)))
 
     def release(self, slot: int, buffer: RolloutBuffer) -> None:
         """Gives a member's buffer arrays of its own again; nothing of a diverged member stays in the slot."""
         buffer.reset()
-        for field in FIELDS:
+        for field in self.arrays:
             each(_clear, self._of(slot, field))
 
     def _of(self, slot: int, field: str) -> Any:
         return each(lambda array: array[slot], self.arrays[field])
 
-    def add(self, step: int, observations: Any, actions: Array, values: Array, log_probs: Array) -> None:
-        """Writes one step of every member, but for what the environments will answer."""
-        for field, given in (("observations", observations), ("actions", actions)):
+    def add(self, step: int, **fields: Any) -> None:
+        """Writes fields of one step of every member, each (members, environments, ...)."""
+        for field, given in fields.items():
             each(lambda array, now: _write(array[:, step], now), self.arrays[field], given)
-        self.arrays["values"][:, step] = values
-        self.arrays["log_probs"][:, step] = log_probs
 
     def compute_returns_and_advantage(self, last_values: Array, dones: Array) -> None:
         """As `RolloutBuffer.compute_returns_and_advantage`, for all members at once; both (members, environments)."""

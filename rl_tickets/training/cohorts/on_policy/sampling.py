@@ -50,7 +50,16 @@ def sampler_of(distribution: object) -> Sampler | None:
             shape = (distribution.latent_sde_dim or 0, distribution.action_dim)
             return Sampler((shape,), normal, _state_dependent, _exploring)
         case _:
-            return None
+            return _masked(distribution)
+
+
+def _masked(distribution: Any) -> Sampler | None:
+    """Of sb3-contrib's distributions, whose masks make impossible what is not allowed."""
+    if not hasattr(distribution, "apply_masking"):
+        return None
+    if hasattr(distribution, "action_dim"):
+        return Sampler(((distribution.action_dim,),), exponential, lambda d, q: _categorical(d.distribution, q[0]))
+    return Sampler(tuple((n,) for n in distribution.action_dims), exponential, _multi_categorical)
 
 
 def exponential(noise: torch.Tensor, generator: torch.Generator) -> object:
@@ -75,7 +84,8 @@ def _categorical(distribution: Any, noise: torch.Tensor) -> torch.Tensor:
 
 
 def _multi_categorical(distribution: Any, noise: Noise) -> torch.Tensor:
-    return torch.stack([_categorical(d, q) for d, q in zip(distribution.distribution, noise, strict=True)], dim=1)
+    parts = getattr(distribution, "distributions", None) or distribution.distribution
+    return torch.stack([_categorical(d, q) for d, q in zip(parts, noise, strict=True)], dim=1)
 
 
 def _bernoulli(distribution: Any, noise: Noise) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from rl_tickets.training.cohorts.descending import Tensors, clipped, masked, stepped
 from rl_tickets.training.cohorts.on_policy.blueprint import OPTIMIZER, Blueprint
 from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars, Terms
-from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
+from rl_tickets.training.cohorts.on_policy.rollouts import MASKS, Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
 from rl_tickets.training.observing import each
@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     masks: Tensors
     fixed: Tensors
     data: list[Any]
-    """Of the rollouts, in the order of `DATA`."""
+    """Of the rollouts, in the order of `Batch`."""
     counts: torch.Tensor
     active: torch.Tensor
     rates: torch.Tensor
@@ -84,7 +84,7 @@ class Updating:
             moments=stack.moments,
             masks=stack.masks,
             fixed=stack.fixed,
-            data=[rollouts.flat(field) for field in DATA],
+            data=[rollouts.flat(field) for field in (*DATA, MASKS) if field in rollouts.arrays],
             counts=stack.counts[OPTIMIZER],
             active=knobs.active,
             rates=knobs.rates,
@@ -118,8 +118,10 @@ class Updating:
         actions = batch.actions.long().flatten() if self._blueprint.discrete else batch.actions.float()
         given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
 
+        allowed = [] if batch.action_masks is None else [batch.action_masks]
+
         def evaluate(observations: Any, actions: torch.Tensor) -> Any:
-            return functional_call(self._module, given, (observations, actions))
+            return functional_call(self._module, given, (observations, actions, *allowed))
 
         return self._blueprint.loss(evaluate, batch._replace(actions=actions), scalars)
 
@@ -158,5 +160,5 @@ class _EvaluateActions(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: Any, actions: torch.Tensor) -> Any:
-        return self.policy.evaluate_actions(observations, actions)
+    def forward(self, observations: Any, actions: torch.Tensor, *allowed: torch.Tensor) -> Any:
+        return self.policy.evaluate_actions(observations, actions, *allowed)
