@@ -785,9 +785,10 @@ def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
 
 
 KNOWN = "cohorts know PPO, A2C, MaskablePPO, DQN, DDPG, TD3, SAC, QRDQN and TQC"
+NOT_TRPO = f"{KNOWN}, not TRPO, whose steps end where a search along a line does"
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
-    f"{KNOWN}, not RecurrentPPO": BY_NAME["recurrent_ppo"].make,
-    f"{KNOWN}, not TRPO": BY_NAME["trpo"].make,
+    f"{KNOWN}, not RecurrentPPO, whose minibatches are sequences of many lengths": BY_NAME["recurrent_ppo"].make,
+    NOT_TRPO: BY_NAME["trpo"].make,
     "its environment does not say which actions are allowed": partial(maskable, env=cartpole),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
@@ -908,7 +909,7 @@ def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reas
         train(ours)
     train(runs())
     texts = [str(warning.message) for warning in said]
-    assert texts[0] == f"this agent trains with plain SB3, since {KNOWN}, not TRPO"
+    assert texts[0] == f"this agent trains with plain SB3, since {NOT_TRPO}"
     assert texts[1].startswith("this agent trains with plain SB3, since its policy cannot be traced (")
     assert len(texts) == 2
     PLAIN.start()(theirs)

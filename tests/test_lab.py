@@ -22,7 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_cohort import KNOWN
+from test_cohort import NOT_TRPO
 from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
 import rl_tickets as rt
@@ -437,8 +437,7 @@ def test_what_cannot_join_a_cohort_is_told_once_and_trains(tmp_path: Path, capsy
     plain = replace(DQN_EXPERIMENT, make_model=BY_NAME["trpo"].make)
     small = replace(plain, searches={"imp": rt.IMP(criterion=rt.lamp)}, densities=(1.0, 0.5), segment=64)
     rt.run(small, jobs=1, out=tmp_path)
-    told = f"This agent trains with plain SB3, since {KNOWN}, not TRPO.\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == f"This agent trains with plain SB3, since {NOT_TRPO}.\n"
     settings = json.loads((tmp_path / "tiny" / "experiment.json").read_text())["settings"]
     assert settings["trainer"] == {"type": "Plain"}
     assert len(read_levels(tmp_path / "tiny")) == 4

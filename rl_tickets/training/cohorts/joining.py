@@ -10,6 +10,12 @@ from rl_tickets.training.cohorts.off_policy.family import OffPolicy
 from rl_tickets.training.cohorts.on_policy.family import OnPolicy
 
 FAMILIES: tuple[Family, ...] = (OnPolicy(), OffPolicy())
+_WHY = {
+    "CrossQ": "whose networks change with every batch that they normalise",
+    "RecurrentPPO": "whose minibatches are sequences of many lengths",
+    "TRPO": "whose steps end where a search along a line does",
+}
+"""Of sb3-contrib's algorithms, which need not be installed: what stands in the way."""
 
 
 def family_of(model: BaseAlgorithm) -> Family:
@@ -23,7 +29,8 @@ def family_of(model: BaseAlgorithm) -> Family:
         if issubclass(cls, family.algorithms):
             return family
     known = [algorithm.__name__ for family in FAMILIES for algorithm in family.algorithms]
-    raise CannotJoin(f"cohorts know {', '.join(known[:-1])} and {known[-1]}, not {cls.__name__}")
+    why = next((f", {_WHY[kind.__name__]}" for kind in cls.__mro__ if kind.__name__ in _WHY), "")
+    raise CannotJoin(f"cohorts know {', '.join(known[:-1])} and {known[-1]}, not {cls.__name__}{why}")
 
 
 def shape_of(model: BaseAlgorithm, masked: tuple[str, ...]) -> Shape:
