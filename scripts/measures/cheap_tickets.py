@@ -51,19 +51,27 @@ def cheap_tickets(
     return replace(experiment, name="searches", densities=DENSITIES, seeds=seeds, dense_seeds=many, searches=searches)
 
 
-def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | None = None) -> None:
+def study(
+    experiment: rt.Experiment,
+    folder: str,
+    title: str,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    extra: str | None = None,
+) -> None:
     """The command line of a script.
 
     Args:
         experiment: agent, environment and budget.
         folder: of the results, below results/.
         title: of the report.
+        thresholds: of early-bird at every level.
         extra: the extra of this package that brings the environment.
     """
 
     def cheap(asked: Asked) -> None:
         """Draws tickets early and ends searches early, and writes tables and plots."""
-        made = replace(cheap_tickets(experiment, asked.seeds), command=asked.command)
+        made = replace(cheap_tickets(experiment, asked.seeds, thresholds), command=asked.command)
         made = smaller(made) if asked.smoke else made
         summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
         asked.publish(page(made, summary, asked.folder, title, asked.command))
