@@ -146,6 +146,16 @@ def test_evaluate_plays_the_final_policies_over_and_trains_nothing(
     assert described["command"].startswith("python -m rl_tickets evaluate")
 
 
+def test_ctrl_c(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(folder), "--episodes", "5", "--script", str(script), "--out", str(tmp_path / "over")])
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "Stopped before it was done.\n")
+    assert not (tmp_path / "over").exists()
+
+
 def test_evaluate_says_what_it_lacks(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "mine.py"
     flags = ["--episodes", "5", "--out", str(tmp_path / "over")]

@@ -119,7 +119,7 @@ def film(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs one of the commands; what a user can mend ends with one sentence and exit status 2."""
+    """Runs one of the commands; what a user can mend ends with one sentence and exit status 2, Ctrl-C with 130."""
     commands: dict[str, Callable[..., None]] = {
         "show": show,
         "compare": compare_results,
@@ -129,5 +129,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="python -m rl_tickets", description=__doc__)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped before it was done.")
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError) as error:
         complain(error)
