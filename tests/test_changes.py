@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import pendulum
+from agents_matrix import cartpole, pendulum
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import (
     BaseCallback,
@@ -22,11 +23,13 @@ from stable_baselines3.common.callbacks import (
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.vec_env import DummyVecEnv
-from test_cohort import Choices, a2c, ppo, spaces
+from test_cohort import Choices, a2c, ppo, setting, spaces
 from test_learn import difference, planted
 
 import rl_tickets as rt
 from rl_tickets.training.draws import first_draws
+from rl_tickets.training.requests import Training
+from rl_tickets.training.runs import Run
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 Change = Callable[[Any], object]
@@ -152,6 +155,26 @@ def test_a_setting_that_a_callback_changes_counts_and_is_told(setting: str) -> N
 @pytest.mark.parametrize("change", ADOPTED)
 def test_what_a_callback_puts_in_place_of_an_agents_parts_counts(change: str) -> None:
     demand_alike(both_ways(ADOPTED[change], once=True))
+
+
+def test_a_callback_may_look_at_minibatches_before_the_update() -> None:
+    """SB3's buffer flattens itself for it."""
+    make = partial(ppo, env=partial(cartpole, 3))
+    ours, untouched = ([planted(make, seed) for seed in range(2)] for _ in range(2))
+    rt.learn(ours, 144, [Changing(lambda model: next(model.rollout_buffer.get(8))) for _ in ours])
+    rt.learn(untouched, 144)
+    for one, other in zip(ours, untouched, strict=True):
+        assert difference(one, other) == 0, "minibatches are the member's own draws"
+
+
+def test_each_setting_that_changes_is_told() -> None:
+    train = rt.Cohorts().start()
+    for name, value in (("ent_coef", 0.5), ("max_grad_norm", 0.01), ("ent_coef", 0.4)):
+        run = Run(setting(ppo, 0, 80, callback=lambda: Changing(put(name, value))), Training(0))  # noqa: B023
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", rt.PlainTrainingWarning)
+            train([run])
+        assert [name in str(each.message) for each in said] == ([] if value == 0.4 else [True])
 
 
 def test_a_setting_may_change_for_one_update_alone() -> None:

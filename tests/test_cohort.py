@@ -19,6 +19,7 @@ import torch
 from agents_matrix import BY_NAME, Image, Parts, cartpole, differing, pendulum, small, sparse_mask, vec
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -102,6 +103,27 @@ class Named(gym.ObservationWrapper[Any, Any, Any]):
         side, picture = int(observation[0] > 0), np.full((1, 36, 36), 100 * (observation[1] + 1))
         sides = np.array([1 - side, 2 * side])
         return {"sides": sides, "where": observation, "side": side, "picture": picture.astype(np.uint8)}
+
+
+class Counts(gym.ObservationWrapper[Any, Any, Any]):
+    """Observes whole numbers that are no classes, alone or by name."""
+
+    def __init__(self, by_name: bool = False) -> None:
+        super().__init__(Choices(spaces.Discrete(3)))
+        self._by_name = by_name
+        space: gym.Space[Any] = spaces.Box(0, 10, (3,), np.int64)
+        self.observation_space = spaces.Dict(counts=space) if by_name else space
+
+    def observation(self, observation: np.ndarray) -> Any:
+        counts = np.round(5 * (observation + 1)).astype(np.int64)
+        return {"counts": counts} if self._by_name else counts
+
+
+class Needing(MaskableActorCriticPolicy):
+    """Cannot do without masks, and wants them by name."""
+
+    def evaluate_actions(self, obs: Any, actions: torch.Tensor, *, action_masks: torch.Tensor) -> Any:  # type: ignore[override]
+        return super().evaluate_actions(obs, actions, action_masks.float())
 
 
 class Allowing(gym.Wrapper[Any, Any, Any, Any]):
@@ -195,12 +217,17 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     ),
     "masked actions": partial(maskable, env=allowing(spaces.Discrete(5), [5]), target_kl=0.1, clip_range_vf=0.2),
     "masked multi-discrete": partial(maskable, env=allowing(spaces.MultiDiscrete([2, 4]), [2, 4]), ent_coef=0.1),
-    "masked multi-binary": partial(maskable, env=allowing(spaces.MultiBinary(3), [2, 2, 2])),
+    "masked multi-binary": partial(maskable, env=allowing(spaces.MultiBinary(3), [2, 2, 2]), batch_size=None),
+    "masks that the policy needs": partial(maskable, env=allowing(spaces.Discrete(5), [5]), policy=Needing),
     "masked actions, observations with names": partial(
         maskable,
         policy="MultiInputPolicy",
         env=allowing(spaces.Discrete(3), [3], by_name=True),
         policy_kwargs=small(features_extractor_kwargs={"cnn_output_dim": 8}),
+    ),
+    "whole numbers, normalised": partial(ppo, env=partial(vec, Counts, 2, True)),
+    "whole numbers with names, normalised": partial(
+        ppo, policy="MultiInputPolicy", env=partial(vec, partial(Counts, True), 2, True)
     ),
     "several class numbers": partial(a2c, env=partial(vec, partial(Numbers, spaces.MultiDiscrete([2, 3])))),
     "activations and no hidden layer": partial(ppo, policy_kwargs={"net_arch": {"pi": [], "vf": [4]}}),
@@ -674,15 +701,19 @@ def test_an_error_in_one_member_gives_all_their_agents_back() -> None:
         run.model.learn(16)
 
 
-def test_callbacks_see_what_sb3_shows_them() -> None:
+@pytest.mark.parametrize(
+    "make", [partial(ppo, env=partial(pendulum, 2)), OPTIONS["masked actions"]], ids=["ppo", "masks"]
+)
+def test_callbacks_see_what_sb3_shows_them(make: Callable[[int], BaseAlgorithm]) -> None:
     keys: list[set[str]] = []
 
     class Keys(BaseCallback):
         def _on_step(self) -> bool:
             if self.n_calls == 20:
                 keys.append(set(self.locals))
-                shown.append({key: np.shape(self.locals[key]) for key in ("actions", "clipped_actions", "values")})
+                shown.append({key: np.shape(self.locals[key]) for key in ("actions", "values")})
                 shown.append({key: np.shape(self.locals[key]) for key in ("log_probs", "new_obs", "rewards", "dones")})
+            masks.append(self.locals.get("action_masks"))
             return True
 
         def _on_rollout_end(self) -> None:
@@ -691,8 +722,12 @@ def test_callbacks_see_what_sb3_shows_them() -> None:
 
     shown: list[Any] = []
     ends: list[Any] = []
+    masks: list[Any] = []
     for trainer in (COHORTS, PLAIN):
-        trainer.start()([Run(setting(partial(ppo, env=partial(pendulum, 2)), 0, callback=Keys), Training(0))])
+        trainer.start()([Run(setting(make, 0, callback=Keys), Training(0))])
+    ours, sb3s = masks[: len(masks) // 2], masks[len(masks) // 2 :]
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(ours, sb3s, strict=True))
+    assert {getattr(mask, "dtype", None) for mask in ours} == {getattr(mask, "dtype", None) for mask in sb3s}
     assert keys[0] >= keys[1] - {"idx", "done", "obs_tensor", "terminal_obs", "terminal_value"}
     assert shown[:2] == shown[2:]
     assert ends[: len(ends) // 2] == ends[len(ends) // 2 :]
@@ -789,6 +824,7 @@ NOT_TRPO = f"{KNOWN}, not TRPO, whose steps end where a search along a line does
 REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     f"{KNOWN}, not RecurrentPPO, whose minibatches are sequences of many lengths": BY_NAME["recurrent_ppo"].make,
     NOT_TRPO: BY_NAME["trpo"].make,
+    "a minibatch of one row has no spread": partial(maskable, env=allowing(spaces.Discrete(5), [5]), batch_size=31),
     "its environment does not say which actions are allowed": partial(maskable, env=cartpole),
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
@@ -873,6 +909,12 @@ def test_agents_of_all_seeds_and_ages_share_a_cohort(option: str) -> None:
     old.learn(1)
     rt.hold(old, rt.Mask.dense(old))
     assert shape_of(young, ()).signature == shape_of(old, ()).signature
+
+
+def test_agents_with_other_weights_frozen_train_apart() -> None:
+    whole, frozen = ppo(0), ppo(1)
+    frozen.policy.action_net.requires_grad_(False)
+    assert shape_of(whole, ()).signature != shape_of(frozen, ()).signature
 
 
 def times(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:

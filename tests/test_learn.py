@@ -296,6 +296,27 @@ def test_observations_that_are_no_numbers_are_told(shown: float, together: bool,
         (rt.learn if together else _plainly)([make(0)], 64)
 
 
+class Unlicensed(gym.Wrapper[Any, Any, Any, Any]):
+    """Cannot be stepped at all."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+
+    def step(self, action: Any) -> Any:
+        raise ValueError("no licence was found")
+
+
+@pytest.mark.parametrize(
+    "make", [ppo, lambda seed, env: DQN("MlpPolicy", env(), learning_starts=8, seed=seed, device="cpu")]
+)
+def test_what_the_first_step_raises_is_told_as_it_is(make: Any) -> None:
+    levels = rt.find_tickets(
+        lambda seed: make(seed, lambda: vec(Unlicensed)), total_timesteps=64, densities=(1.0, 0.5), trainer=rt.Plain()
+    )
+    with pytest.raises(ValueError, match="no licence was found"):
+        next(levels)
+
+
 def _plainly(agents: list[PPO], steps: int) -> None:
     for model in agents:
         model.learn(steps)

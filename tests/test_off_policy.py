@@ -27,6 +27,7 @@ from test_cohort import (
     COHORTS,
     PLAIN,
     Choices,
+    Counts,
     Numbers,
     Sines,
     StopAt,
@@ -151,6 +152,7 @@ OPTIONS: dict[str, Make] = {
     "dqn: normalised": partial(dqn, env=partial(vec, "CartPole-v1", 2, True)),
     "dqn: normalised elsewhere": partial(dqn, env=lambda: VecNormalize(VecFrameStack(choices(2), 2))),
     "dqn: observations as they are": partial(dqn, env=lambda: VecNormalize(cartpole(2), norm_obs=False)),
+    "dqn: whole numbers, normalised": partial(dqn, env=partial(vec, Counts, 2, True)),
     "dqn: images": partial(dqn, policy="CnnPolicy", env=partial(vec, Image), policy_kwargs=IMAGES),
     "dqn: own extractor, adamw": partial(
         dqn, **little(optimizer_class=torch.optim.AdamW, optimizer_kwargs={"weight_decay": 0.1}, **OWN)

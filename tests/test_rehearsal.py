@@ -168,6 +168,21 @@ def test_agents_that_do_not_rehearse_alike_train_bit_for_bit_as_by_sb3(extractor
     assert differing(tensors(ours.model), tensors(theirs.model)) == []
 
 
+def test_an_agent_that_has_diverged_rehearses_for_nobody() -> None:
+    """It shows nothing of the others, before it or after."""
+    for order in ((0, 1), (1, 0)):
+        runs = [Run(setting(extracted(Averaging), seed, 48), Training(0)) for seed in range(2)]
+        with torch.no_grad():
+            runs[0].model.policy.value_net.weight.fill_(torch.nan)  # type: ignore[union-attr]
+        theirs = Run(setting(extracted(Averaging), 1, 48), Training(0))
+        train = COHORTS.start()
+        train([runs[0]])
+        with pytest.warns(rt.PlainTrainingWarning, match="features_extractor.mean"):
+            train([runs[index] for index in order])
+        PLAIN.start()([theirs])
+        assert differing(tensors(runs[1].model), tensors(theirs.model)) == []
+
+
 def test_a_policy_that_evaluates_in_its_own_way_may_join_where_the_outcome_is_sb3s() -> None:
     make = partial(ppo, policy=Detached)
     assert COHORTS.obstacle(make(0)) is None

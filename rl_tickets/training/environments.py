@@ -73,6 +73,6 @@ def _bad_rows(observations: Any, rows: int | None = None) -> Array:
 def _no_numbers(observations: Array) -> Array:
     if not np.issubdtype(observations.dtype, np.floating):
         return np.zeros(len(observations), dtype=bool)
-    numbers: Array = np.isfinite(observations).reshape(len(observations), -1)
-    found: Array = numbers.min(axis=1) == 0
-    return found
+    bad: Array = ~np.isfinite(observations)
+    rows: Array = np.asarray(bad.any(axis=tuple(range(1, bad.ndim))))
+    return rows

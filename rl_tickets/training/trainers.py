@@ -24,6 +24,8 @@ from rl_tickets.training.learners import Learner
 
 Train = Callable[[Sequence[Learner | None]], None]
 """Trains every run to its end; None stands for one that is finished already."""
+KEPT = 8
+"""Cohorts that wait for more runs of their shapes."""
 
 
 class Trainer(Protocol):
@@ -161,7 +163,8 @@ class _Lockstep:
                 self._train_plainly([run], str(reason))
         for signature in dict.fromkeys(shape.signature for shape in shapes.values()):
             alike = [run if id(run) in shapes and shapes[id(run)].signature == signature else None for run in runs]
-            first = next(run for run in alike if run is not None)
+            # One that diverged before it began shows nothing of the others.
+            first = min(filter(None, alike), key=lambda run: not run.finite)
             cohort = self._cohort(first, shapes[id(first)], len(runs))
             if isinstance(cohort, CannotJoin):
                 self._train_plainly(alike, str(cohort))
@@ -171,15 +174,18 @@ class _Lockstep:
     def _cohort(self, run: Learner, shape: Shape, slots: int) -> Cohort | CannotJoin:
         """The cohort for runs of this shape, or why there can be none."""
         key = shape.signature, slots
-        if key not in self._cohorts:
+        found = self._cohorts.pop(key, None)
+        if not isinstance(found, CannotJoin):
             try:
-                cohort = Cohort(run.model, shape, slots)
+                found = found or Cohort(run.model, shape, slots)
                 demand_alike(run.model)
-                cohort.group.prepare()
-                self._cohorts[key] = cohort
+                found.group.prepare()
             except CannotJoin as reason:
-                self._cohorts[key] = reason
-        return self._cohorts[key]
+                found = reason
+        self._cohorts[key] = found
+        if len(self._cohorts) > KEPT:
+            del self._cohorts[next(iter(self._cohorts))]
+        return found
 
     def _train_plainly(self, runs: Sequence[Learner | None], reason: str) -> None:
         if reason not in self._said:

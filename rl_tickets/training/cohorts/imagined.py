@@ -9,13 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.spaces import flatdim
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from rl_tickets.training.cohorts.classes import classes_of
 from rl_tickets.training.cohorts.stepping import Array
-from rl_tickets.training.observing import each, spaces_of
+from rl_tickets.training.observing import MASKS, each, spaces_of
 
 FAR = 1e6
 """Bounds beyond it count as none."""
@@ -75,7 +74,7 @@ class Imagined(VecEnv):
     def _masks(self) -> Array:
         """Which actions are allowed, of each choice at least one."""
         classes = classes_of(self.action_space)
-        choices = [2] * flatdim(self.action_space) if classes is None else np.atleast_1d(classes)
+        choices = [2] * spaces.flatdim(self.action_space) if classes is None else np.atleast_1d(classes)
         allowed = [self._generator.random(count) < 0.7 for count in choices]
         for of_choice in allowed:
             of_choice[self._generator.integers(len(of_choice))] = True
@@ -87,7 +86,7 @@ class Imagined(VecEnv):
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         if attr_name == "render_mode":
             return [None] * self.num_envs
-        if attr_name == "action_masks":
+        if attr_name == MASKS:
             return [self._masks] * self.num_envs
         raise AttributeError(f"an imagined environment has no attribute {attr_name!r}")
 
@@ -95,7 +94,7 @@ class Imagined(VecEnv):
         raise AttributeError(f"an imagined environment has no attribute {attr_name!r}")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        if method_name == "action_masks":
+        if method_name == MASKS:
             return [self._masks() for _ in range(self.num_envs)]
         raise AttributeError(f"an imagined environment has no method {method_name!r}")
 

@@ -18,6 +18,7 @@ from rl_tickets.training.cohorts.off_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.off_policy.exploring import drawn
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Answer, Array
+from rl_tickets.training.observing import as_shown
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Collecting:
         self._stack, self._algorithm = stack, blueprint.algorithm
         space = model.observation_space
         self._classes = classes_of(space)
-        self._now = np.zeros((stack.members, model.n_envs, *space.shape), space.dtype)
+        self._now = np.zeros((stack.members, model.n_envs, *space.shape), as_shown(space.dtype))
         normalization = blueprint.normalization
         self._normalizing = None if normalization is None else Normalizing(normalization, self._now)
         self.acting = Acting(policy, blueprint.algorithm, stack, self._now, model.replay_buffer.action_dim)

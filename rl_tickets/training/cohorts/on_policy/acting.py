@@ -10,12 +10,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 from torch.func import functional_call, vmap
 
-from rl_tickets.training.cohorts.on_policy.rollouts import MASKS
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Array
 from rl_tickets.training.cohorts.tracing import Traced
-from rl_tickets.training.observing import each
+from rl_tickets.training.observing import MASKS, each
 
 Tensors = dict[str, torch.Tensor]
 

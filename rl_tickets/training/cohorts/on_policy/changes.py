@@ -10,7 +10,7 @@ from rl_tickets.training.cohorts.optimizers import rule_of
 
 
 def settings_of(model: Any) -> dict[str, Any]:
-    """By SB3's names, what a PPO or A2C agent's next update goes by, but for what may differ between members."""
+    """By SB3's names, what an agent's next update goes by, but for what may differ between members."""
     return {
         **asdict(loss_of(model)),
         "max_grad_norm": float(model.max_grad_norm),

@@ -13,10 +13,10 @@ from rl_tickets.training.cohorts.member import Member
 from rl_tickets.training.cohorts.normalizing import Normalizing
 from rl_tickets.training.cohorts.on_policy.acting import Acting, clipped
 from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
-from rl_tickets.training.cohorts.on_policy.rollouts import MASKS, Rollouts
+from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.stepping import Answer, Array
-from rl_tickets.training.observing import each, spaces_of
+from rl_tickets.training.observing import MASKS, as_shown, each, spaces_of
 
 
 class Collecting:
@@ -37,7 +37,9 @@ class Collecting:
         seen, places = spaces_of(model.observation_space), (stack.members, rollouts.environments)
         self._classes = each(classes_of, seen)
         self._now = each(
-            lambda space, array: np.zeros((*places, *space.shape), array.dtype), seen, rollouts.arrays["observations"]
+            lambda space, array: np.zeros((*places, *space.shape), as_shown(array.dtype)),
+            seen,
+            rollouts.arrays["observations"],
         )
         self._shown = {"observations": self._now}
         if MASKS in rollouts.arrays:
@@ -50,6 +52,8 @@ class Collecting:
     def release(self, member: Member) -> None:
         """Nothing of a member stays here, and its environment is its own again."""
         each(lambda now: now[member.slot].fill(0), self._now)
+        if MASKS in self._shown:
+            self._shown[MASKS][member.slot] = 1
         if self._normalizing is not None:
             self._normalizing.release(member.model.env)
 
@@ -86,13 +90,14 @@ class Collecting:
         return members
 
     def _step(self, members: list[Member], step: int) -> list[Member]:
+        masks: dict[int, Array] = {}
         for member in members:
             model = member.model
             if model.sde_sample_freq > 0 and step % model.sde_sample_freq == 0:
                 _explore_anew(member)
             if MASKS in self._shown:
-                allowed = self._shown[MASKS][member.slot]
-                allowed[...] = np.reshape(model.env.env_method(MASKS), allowed.shape)
+                masks[member.slot] = np.stack(model.env.env_method(MASKS))
+                self._shown[MASKS][member.slot] = masks[member.slot].reshape(self._shown[MASKS].shape[1:])
             self.acting.draw(member.slot, model.policy.action_dist, member.streams.torch)
         actions, values, log_probs = self.acting.act()
         chosen = actions.numpy()
@@ -104,8 +109,8 @@ class Collecting:
         for member, answer in zip(members, self._simulate(members, executed), strict=True):
             slot = member.slot
             given = dict(zip(("actions", "clipped_actions", "values", "log_probs"), rows[slot], strict=True))
-            if MASKS in self._shown:
-                given[MASKS] = self._shown[MASKS][slot]
+            if slot in masks:
+                given[MASKS] = masks[slot]
             earned = _answered(member, step, given, answer)
             if earned is None:
                 member.leave()
@@ -141,7 +146,7 @@ def _answered(member: Member, step: int, given: dict[str, Any], answer: Answer) 
     Args:
         member: whose.
         step: of the rollout.
-        given: of this member: `actions`, `clipped_actions`, `values` and `log_probs`.
+        given: of this member: `actions`, `clipped_actions`, `values`, `log_probs`, and perhaps `action_masks`.
         answer: of its environments.
 
     Returns:

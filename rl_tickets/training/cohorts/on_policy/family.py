@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -20,13 +21,13 @@ from rl_tickets.training.cohorts.on_policy.blueprint import Blueprint
 from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
 from rl_tickets.training.cohorts.on_policy.kinds import Kind, kind_of, kinds
 from rl_tickets.training.cohorts.on_policy.losses import loss_of
-from rl_tickets.training.cohorts.on_policy.rollouts import MASKS
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
 from rl_tickets.training.cohorts.on_policy.stepped import stepped
 from rl_tickets.training.cohorts.on_policy.understudy import spent
 from rl_tickets.training.cohorts.optimizers import Rule, rule_of
 from rl_tickets.training.cohorts.stack import Part
 from rl_tickets.training.cohorts.understudy import Understudy
+from rl_tickets.training.observing import MASKS
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class OnPolicy:
         assert model.env is not None
         normalization = Normalization.of(model.env)
         kinds_of = (class_of(model).__name__, str(policy), loss, rule, normalization)
-        signature = (*kinds_of, fingerprint(policy), shapes, between, settings, discount, masked)
+        part = Part(rule, stepped(model))
+        trained = (part.names, tuple(p.requires_grad for p in policy.parameters()))
+        signature = (*kinds_of, fingerprint(policy), shapes, trained, between, settings, discount, masked)
         blueprint = Blueprint(
-            part=Part(rule, stepped(model)),
+            part=part,
             masked=masked,
             loss=loss,
             sampler=sampler,
@@ -88,10 +91,20 @@ def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
 def _demand_plain_data(model: OnPolicyAlgorithm, kind: Kind) -> None:
     if type(model.rollout_buffer) not in kind.buffers:
         raise CannotJoin(f"its rollouts are kept in a {type(model.rollout_buffer).__name__}")
-    if hasattr(model.rollout_buffer, MASKS) and not (model.env is not None and model.env.has_attr(MASKS)):
-        raise CannotJoin("its environment does not say which actions are allowed")
+    if hasattr(model.rollout_buffer, MASKS):
+        _demand_masks(model)
     if model.device.type != "cpu":
         raise CannotJoin(f"it is on device {model.device}")
+
+
+def _demand_masks(model: Any) -> None:
+    """Of an agent that is told which actions are allowed."""
+    if not model.env.has_attr(MASKS):
+        raise CannotJoin("its environment does not say which actions are allowed")
+    rows = model.n_steps * model.n_envs
+    size = model.batch_size or rows
+    if model.normalize_advantage and 1 in (size, rows % size):
+        raise CannotJoin("a minibatch of one row has no spread to normalise its advantage by")
 
 
 def _rule(model: OnPolicyAlgorithm) -> Rule:

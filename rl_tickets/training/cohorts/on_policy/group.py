@@ -13,6 +13,7 @@ from rl_tickets.training.cohorts.on_policy.learning import Learning
 from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.template import template
+from rl_tickets.training.observing import MASKS
 
 
 class OnPolicyGroup:
@@ -47,7 +48,8 @@ class OnPolicyGroup:
         model = member.model
         self.stack.place(member.slot, model)
         self.rollouts.lend(member.slot, model.rollout_buffer)
-        member.enter(partial(self._release, member), iteration=0)
+        masking = {"use_masking": True} if hasattr(model.rollout_buffer, MASKS) else {}
+        member.enter(partial(self._release, member), iteration=0, **masking)
         member.callback.update_locals({"rollout_buffer": model.rollout_buffer, "n_rollout_steps": model.n_steps})
 
     def _release(self, member: Member) -> None:

@@ -57,9 +57,9 @@ class Learning:
         self._stack, self._rollouts = stack, rollouts
         self._loss, self._target_kl = blueprint.loss, blueprint.target_kl
         self._n_epochs, self._joined = getattr(model, "n_epochs", 1), settings_of(model)
-        self._said = False
+        self._said: set[str] = set()
         rows = rollouts.steps * rollouts.environments
-        size = getattr(model, "batch_size", rows)
+        size = getattr(model, "batch_size", None) or rows
         self._cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
         self._knobs = Knobs(stack.members)
         self.updating = {
@@ -88,8 +88,8 @@ class Learning:
             if self._stack.even[slot]:
                 return False
             name = "optimizer's counts of steps"
-        if not self._said:
-            self._said = True
+        if name not in self._said:
+            self._said.add(name)
             text = f"this agent updates with plain SB3 from now on, since a callback changed its {name}"
             warnings.warn(text, PlainTrainingWarning, stacklevel=2)
         self._stack.release(slot, model)

@@ -9,11 +9,9 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from rl_tickets.training.cohorts.stepping import Array
-from rl_tickets.training.observing import each
+from rl_tickets.training.observing import MASKS, each
 
 FIELDS = ("observations", "actions", "rewards", "returns", "episode_starts", "values", "log_probs", "advantages")
-MASKS = "action_masks"
-"""A field of the rollouts of agents that are told which actions are allowed."""
 
 
 class Rollouts:
@@ -47,9 +45,10 @@ class Rollouts:
         self._discounts[:, slot, 0] = buffer.gamma, buffer.gamma * buffer.gae_lambda
 
     def adopt(self, slot: int, buffer: RolloutBuffer) -> None:
-        """Takes over what a callback has put in the place of a finished rollout's arrays."""
+        """Takes over what a callback has put in the place of a finished rollout's arrays, or has flattened."""
         for field in self.arrays:
             setattr(buffer, field, each(_adopted, self._of(slot, field), getattr(buffer, field)))
+        buffer.generator_ready = False
 
     def release(self, slot: int, buffer: RolloutBuffer) -> None:
         """Gives a member's buffer arrays of its own again; nothing of a diverged member stays in the slot."""
@@ -102,6 +101,8 @@ def _clear(array: Array) -> None:
 
 
 def _adopted(mine: Array, theirs: Array) -> Array:
+    if theirs.shape != mine.shape:  # By environment, then step: the callback has looked at minibatches.
+        theirs = theirs.reshape(mine.shape[1], mine.shape[0], *mine.shape[2:]).swapaxes(0, 1)
     if theirs.ctypes.data != mine.ctypes.data:
         mine[...] = theirs
     return mine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -35,13 +36,13 @@ class Sampler:
     kept: Callable[[Any, torch.Tensor], object] | None = None
 
 
-def sampler_of(distribution: object) -> Sampler | None:
+def sampler_of(distribution: Any) -> Sampler | None:
     """The sampler of one of SB3's distributions; None for a kind that is not known."""
     match distribution:
         case CategoricalDistribution():
-            return Sampler(((distribution.action_dim,),), exponential, lambda d, q: _categorical(d.distribution, q[0]))
+            return _one_of(distribution.action_dim)
         case MultiCategoricalDistribution():
-            return Sampler(tuple((n,) for n in distribution.action_dims), exponential, _multi_categorical)
+            return _several_of(distribution.action_dims, attrgetter("distribution"))
         case BernoulliDistribution():
             return Sampler(((distribution.action_dims,),), uniform, _bernoulli)
         case DiagGaussianDistribution() if type(distribution) is DiagGaussianDistribution:
@@ -49,17 +50,26 @@ def sampler_of(distribution: object) -> Sampler | None:
         case StateDependentNoiseDistribution():
             shape = (distribution.latent_sde_dim or 0, distribution.action_dim)
             return Sampler((shape,), normal, _state_dependent, _exploring)
+        # sb3-contrib's, which need not be installed.
+        case _ if hasattr(distribution, "apply_masking") and hasattr(distribution, "action_dims"):
+            return _several_of(distribution.action_dims, attrgetter("distributions"))
+        case _ if hasattr(distribution, "apply_masking"):
+            return _one_of(distribution.action_dim)
         case _:
-            return _masked(distribution)
+            return None
 
 
-def _masked(distribution: Any) -> Sampler | None:
-    """Of sb3-contrib's distributions, whose masks make impossible what is not allowed."""
-    if not hasattr(distribution, "apply_masking"):
-        return None
-    if hasattr(distribution, "action_dim"):
-        return Sampler(((distribution.action_dim,),), exponential, lambda d, q: _categorical(d.distribution, q[0]))
-    return Sampler(tuple((n,) for n in distribution.action_dims), exponential, _multi_categorical)
+def _one_of(classes: int) -> Sampler:
+    return Sampler(((classes,),), exponential, lambda d, q: _categorical(d.distribution, q[0]))
+
+
+def _several_of(classes: Sequence[int], parts: Callable[[Any], Sequence[Any]]) -> Sampler:
+    """With where the distribution keeps that of each choice."""
+
+    def act(distribution: Any, noise: Noise) -> torch.Tensor:
+        return torch.stack([_categorical(d, q) for d, q in zip(parts(distribution), noise, strict=True)], dim=1)
+
+    return Sampler(tuple((count,) for count in classes), exponential, act)
 
 
 def exponential(noise: torch.Tensor, generator: torch.Generator) -> object:
@@ -81,11 +91,6 @@ def _categorical(distribution: Any, noise: torch.Tensor) -> torch.Tensor:
     """An exponential race, which is how `torch.multinomial` draws a single sample."""
     chosen: torch.Tensor = (distribution.probs / noise).argmax(dim=-1)
     return chosen
-
-
-def _multi_categorical(distribution: Any, noise: Noise) -> torch.Tensor:
-    parts = getattr(distribution, "distributions", None) or distribution.distribution
-    return torch.stack([_categorical(d, q) for d, q in zip(parts, noise, strict=True)], dim=1)
 
 
 def _bernoulli(distribution: Any, noise: Noise) -> torch.Tensor:

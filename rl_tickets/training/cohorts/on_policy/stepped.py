@@ -10,16 +10,16 @@ from gymnasium import spaces
 
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.validation import unvalidated
-from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.family import CannotJoin, policy_can_be
 from rl_tickets.training.cohorts.template import template
-from rl_tickets.training.observing import each, spaces_of
+from rl_tickets.training.observing import MASKS, each, spaces_of
 
 
 def stepped(model: Any) -> tuple[str, ...]:
     """Names of the parameters that get a gradient; torch's optimizers leave others alone.
 
     Raises:
-        CannotJoin: the policy remembers something from one forward pass to the next, or cannot be copied.
+        CannotJoin: the policy remembers something from one forward pass to the next, or cannot be copied or evaluated.
     """
     policy = template(model.policy)
     observations = each(_zeros, spaces_of(model.observation_space))
@@ -28,8 +28,8 @@ def stepped(model: Any) -> tuple[str, ...]:
     policy.set_training_mode(True)
     before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
     # Unvalidated: an agent that goes on from a diverged one has weights that are no numbers.
-    with unvalidated(), torch.enable_grad():
-        values, log_prob, entropy = policy.evaluate_actions(observations, actions)
+    with policy_can_be("evaluated"), unvalidated(), torch.enable_grad():
+        values, log_prob, entropy = policy.evaluate_actions(observations, actions, **_allowing_all(model))
         total = values.sum() + log_prob.sum() + (0 if entropy is None else entropy.sum())
         owned = anatomy.trained_parameters(model)
         names = [name for name, p in model.policy.named_parameters() if p.requires_grad and id(p) in owned]
@@ -39,6 +39,11 @@ def stepped(model: Any) -> tuple[str, ...]:
         if not torch.equal(buffer, before[name]):
             raise CannotJoin(f"its policy changes its buffer {name!r} in a forward pass")
     return tuple(name for name, gradient in zip(named, gradients, strict=True) if gradient is not None)
+
+
+def _allowing_all(model: Any) -> dict[str, torch.Tensor]:
+    masks = getattr(model.rollout_buffer, MASKS, None)
+    return {} if masks is None else {MASKS: torch.ones(1, masks.shape[-1])}
 
 
 def _zeros(space: Any) -> torch.Tensor:

@@ -31,7 +31,7 @@ def _shorten(model: Any) -> None:
     """Minibatches of the same sizes, the smaller last one too, but few of them."""
     most = most_rows(model)
     model.n_epochs = min(getattr(model, "n_epochs", 1), EPOCHS)
-    if not hasattr(model, "batch_size"):
+    if getattr(model, "batch_size", None) is None:
         model.n_steps = min(model.n_steps, max(most // model.n_envs, 2))
         return
     model.batch_size = min(model.batch_size, most)

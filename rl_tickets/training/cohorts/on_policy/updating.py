@@ -13,10 +13,10 @@ from torch.func import functional_call, grad, vmap
 from rl_tickets.training.cohorts.descending import Tensors, clipped, masked, stepped
 from rl_tickets.training.cohorts.on_policy.blueprint import OPTIMIZER, Blueprint
 from rl_tickets.training.cohorts.on_policy.losses import Batch, Scalars, Terms
-from rl_tickets.training.cohorts.on_policy.rollouts import MASKS, Rollouts
+from rl_tickets.training.cohorts.on_policy.rollouts import Rollouts
 from rl_tickets.training.cohorts.stack import Stack
 from rl_tickets.training.cohorts.tracing import Traced
-from rl_tickets.training.observing import each
+from rl_tickets.training.observing import MASKS, each
 
 DATA = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 
@@ -118,10 +118,10 @@ class Updating:
         actions = batch.actions.long().flatten() if self._blueprint.discrete else batch.actions.float()
         given = {f"policy.{name}": tensor for name, tensor in {**weights, **fixed}.items()}
 
-        allowed = [] if batch.action_masks is None else [batch.action_masks]
+        masks = {} if batch.action_masks is None else {MASKS: batch.action_masks}
 
         def evaluate(observations: Any, actions: torch.Tensor) -> Any:
-            return functional_call(self._module, given, (observations, actions, *allowed))
+            return functional_call(self._module, given, (observations, actions), masks)
 
         return self._blueprint.loss(evaluate, batch._replace(actions=actions), scalars)
 
@@ -160,5 +160,5 @@ class _EvaluateActions(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: Any, actions: torch.Tensor, *allowed: torch.Tensor) -> Any:
-        return self.policy.evaluate_actions(observations, actions, *allowed)
+    def forward(self, observations: Any, actions: torch.Tensor, **masks: torch.Tensor) -> Any:
+        return self.policy.evaluate_actions(observations, actions, **masks)
