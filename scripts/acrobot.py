@@ -23,7 +23,7 @@ def make_model(seed: int, width: int = 64) -> A2C:
 
 
 DENSITIES = rt.geometric(keep=0.5, levels=6)
-COMPARED = DENSITIES[2:]
+COMPARED = DENSITIES[3:]
 
 experiment = rt.Experiment(
     name="acrobot_a2c",
