@@ -53,6 +53,10 @@ def _plots(results: Results, summary: Summary) -> dict[str, tuple[str, Figure | 
         "contrasts.png": ("What it returns more than its controls", forest(summary)),
         "return_vs_density.png": ("Return against density", return_against_density(summary)),
         "learning_curves.png": ("Learning curves", curves),
+        "learning_speed.png": (
+            "What it returns more while training",
+            None if summary.training is None else forest(summary.training, " while training"),
+        ),
         "input_layer.png": ("What tickets read of the observation", input_layer(summary.readings)),
         "layer_density.png": ("Density of each layer", layer_densities(results.layers, names)),
         "early_bird.png": (

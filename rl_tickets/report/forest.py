@@ -17,10 +17,14 @@ SPREAD = 0.3
 """Of a row, which the densities take above and below its middle."""
 
 
-def forest(summary: Summary) -> Figure | None:
+def forest(summary: Summary, when: str = "") -> Figure | None:
     """A row for each pair of searches: the mean over densities with its interval, and each density, sparser lighter.
 
     None where nothing stands beside a search.
+
+    Args:
+        summary: whose contrasts are drawn.
+        when: it was returned, for the title.
     """
     found = summary.contrasts
     if not found:
@@ -43,7 +47,7 @@ def forest(summary: Summary) -> Figure | None:
             axes.plot([], [], "o", color=looks.ramp()(place / (len(densities) - 1)), markersize=5, label=density)
         looks.legend(figure, axes, "density")
     seeds = max(each.mean.seeds for each in found)
-    looks.title(figure, f"{summary.name}: what it returns more, paired by seed ({seeds} seeds)")
+    looks.title(figure, f"{summary.name}: what it returns more{when}, paired by seed ({seeds} seeds)")
     return figure
 
 

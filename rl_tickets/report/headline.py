@@ -25,6 +25,16 @@ def headline(summary: Summary) -> str:
     return f"{_contrasted(first, shown)}. Against dense it {against}."
 
 
+def on_the_way(summary: Summary) -> str:
+    """How fast the first search learns beside its controls, in one sentence; empty where that is not known."""
+    training = summary.training
+    if training is None or training.problem or training.first is None:
+        return ""
+    own = [each for each in training.contrasts if each.search == training.first.name]
+    shown = [each for each in own if each.control] or own
+    return f"While training, {_contrasted(training.first, shown)}." if shown else ""
+
+
 def _contrasted(first: SearchSummary, beside: Sequence[Beside]) -> str:
     """The search less what stands beside it: what is shown, what is not, and of what there are too few seeds."""
     found = [each for each in beside if each.mean.enough]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from rl_tickets.evaluation.failures import EXCESS
 
-from . import effective, reading
+from . import effective, reading, speed
 from .contrasts import AtDensity, Beside
 from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
-from .headline import LEVEL, headline
+from .headline import LEVEL, headline, on_the_way
 from .judging import TOO_FEW, LevelSummary
 from .notes import notes
 from .summary import Summary
@@ -46,9 +46,11 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
     parts = [f"# {summary.name}", f"**{headline(summary)}**"]
     parts += [turned] if (turned := turning(summary)) else []
+    parts += [sentence] if (sentence := on_the_way(summary)) else []
     found = summary.contrasts
     parts += [_contrasts(found, summary.sampled), CONTRASTS] if found else []
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
+    parts += _on_the_way(summary)
     parts += [_levels(summary), levels(summary)]
     parts += _effective(summary)
     parts += _readings(summary)
@@ -100,6 +102,15 @@ def cells(level: LevelSummary) -> tuple[str, ...]:
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, tuple("---" if index == 0 else "---:" for index in range(len(heads))), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _on_the_way(summary: Summary) -> list[str]:
+    """Contrasts of what was returned while training, where it is known."""
+    if summary.training is None or not summary.training.contrasts:
+        return []
+    found = summary.training.contrasts
+    tables = [_contrasts(found, None), speed.MEANING]
+    return [*tables, _at_each(found)] if any(len(each.levels) > 1 for each in found) else tables
 
 
 def _effective(summary: Summary) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .rows import LayerRow, LevelRow, Run, Series
 from .searches import DENSE, Searches
+from .speed import mean_while_training
 from .tables import path_of, read_layers, read_levels, read_series
 
 Row = TypeVar("Row", LevelRow, LayerRow, Series)
@@ -48,6 +49,26 @@ class Results:
             if row.sampled_return is not None
         ]
         return dataclasses.replace(self, levels=tuple(levels)) if len(levels) == len(self.levels) else None
+
+    @property
+    def while_training(self) -> Self | None:
+        """The same, every agent scored by what it returned while it trained; None where that is not known of all.
+
+        Runs that were ended before their budget are left out, but for those that diverged.
+        """
+        early = {row.run for row in self.levels if row.run in self.stopped and not np.isnan(row.mean_return)}
+        levels = [row for row in self.levels if row.run not in early and (row.run.search == DENSE or row.run.level)]
+        curves = {each.run: each for each in self.curves}
+        if not any(row.run.search == DENSE for row in levels) or any(row.run not in curves for row in levels):
+            return None
+        begin = max(row.start for row in levels)
+        diverged = float("nan")
+        scored = [
+            dataclasses.replace(row, mean_return=diverged if np.isnan(row.mean_return) else score, sampled_return=None)
+            for row in levels
+            for score in [mean_while_training(curves[row.run], start=row.start, begin=begin)]
+        ]
+        return dataclasses.replace(self, levels=tuple(scored), curves=())
 
     @classmethod
     def read(cls, folder: Path) -> Self:

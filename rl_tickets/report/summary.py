@@ -71,6 +71,8 @@ class Summary:
     """Why no verdict is possible, or empty."""
     judge: Judge
     """What scores were held against."""
+    training: Self | None = None
+    """The same by what was returned while training: how fast agents learn; None where that is not known of all."""
     sizes: tuple[str, ...] = ()
     """Sentences about agents of another size than the experiment's."""
     readings: tuple[Reading, ...] = ()
@@ -110,6 +112,7 @@ class Summary:
             judge=judge,
             sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
+            training=None if (on_the_way := results.while_training) is None else cls.of(on_the_way),
             sizes=tuple(sizes(results.sizes)),
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
