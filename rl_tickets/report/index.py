@@ -30,6 +30,8 @@ def _entry(report: Path) -> str:
     parts = [f"## [{name}]({name}/report.md)"]
     if sentence := re.search(r"^\*\*(.+?)\*\*$", text, re.MULTILINE | re.DOTALL):
         parts.append(sentence[1])
+    if faster := re.search(r"^While training, .+$", text, re.MULTILINE):
+        parts.append(faster[0])
     if plot := re.search(r"^!\[([^\]]*)\]\(([^)]+)\)$", text, re.MULTILINE):
         parts.append(f"![{plot[1]}]({name}/{plot[2]})")
     if command := re.search(r"^Made by\s+(?:```\n(.+?)\n```|`([^`]+)`)", text, re.MULTILINE | re.DOTALL):
