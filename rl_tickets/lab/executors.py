@@ -146,7 +146,7 @@ def run_pickled(task: bytes) -> None:
     try:
         loaded = _loaded(task)
         _demand_shared(loaded.store.description)
-        loaded.run(loaded.experiment.trainer.start())
+        loaded.run()
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))

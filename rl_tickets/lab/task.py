@@ -68,11 +68,11 @@ class Task:
         """Names of the plans of these seeds that must be finished first."""
         return self.experiment.plans[self.plan].needs
 
-    def run(self, train: Train, tell: Callable[[], None] | None = None) -> None:
+    def run(self, train: Train | None = None, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet.
 
         Args:
-            train: of the experiment's trainer; what one task's cohorts have traced serves the next.
+            train: of the experiment's trainer, where what one task's cohorts have traced is to serve the next.
             tell: called about once a second.
         """
         with one_thread(), warnings.catch_warnings():
@@ -81,7 +81,7 @@ class Task:
             # The first dense run reaches all rewind points, so that it warns for all runs.
             first = self.plan == DENSE and self.experiment.all_seeds[0] in self.seeds
             warnings.simplefilter("default" if first else "ignore", RewindWarning)
-            _Driving(self, train, tell).run()
+            _Driving(self, train or self.experiment.trainer.start(), tell).run()
 
 
 class _Driving:
