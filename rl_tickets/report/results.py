@@ -62,12 +62,13 @@ class Results:
         if not any(row.run.search == DENSE for row in levels) or any(row.run not in curves for row in levels):
             return None
         begin = max(row.start for row in levels)
-        diverged = float("nan")
-        scored = [
-            dataclasses.replace(row, mean_return=diverged if np.isnan(row.mean_return) else score, sampled_return=None)
-            for row in levels
-            for score in [mean_while_training(curves[row.run], start=row.start, begin=begin)]
-        ]
+
+        def score(row: LevelRow) -> float:
+            if np.isnan(row.mean_return):
+                return row.mean_return
+            return mean_while_training(curves[row.run], start=row.start, begin=begin)
+
+        scored = [dataclasses.replace(row, mean_return=score(row), sampled_return=None) for row in levels]
         return dataclasses.replace(self, levels=tuple(scored), curves=())
 
     @classmethod
