@@ -9,7 +9,7 @@ import pytest
 from test_report import IMP, SEARCHES, level, plan, save
 
 from rl_tickets.report import terminal_table, write_index, write_report
-from rl_tickets.report.headline import on_the_way
+from rl_tickets.report.headline import while_training
 from rl_tickets.report.rows import LevelRow, Run, Series
 from rl_tickets.report.speed import mean_while_training
 
@@ -38,7 +38,7 @@ def made(folder: Path, levels: list[LevelRow], curves: list[Series], searches: d
     save(folder, levels, others=curves, searches=searches, total_timesteps=1000)
     summary = write_report(folder)
     text = (folder / "report.md").read_text()
-    sentence = on_the_way(summary)
+    sentence = while_training(summary)
     assert ("While training, " in text) == bool(sentence)
     assert sentence in text
     assert sentence in str(terminal_table(summary).caption)

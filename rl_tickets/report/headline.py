@@ -18,21 +18,25 @@ def headline(summary: Summary) -> str:
     if first is None:
         return f"Only dense agents were trained: they return {number(dense.returned)} over {_seeds(dense)}."
     against = _against_dense(summary, first)
-    own = [each for each in summary.contrasts if each.search == first.name]
-    shown = [each for each in own if each.control] or own
+    shown = _beside(summary, first)
     if not shown:
         return f"{_spoken(first)} {against}."
     return f"{_contrasted(first, shown)}. Against dense it {against}."
 
 
-def on_the_way(summary: Summary) -> str:
+def while_training(summary: Summary) -> str:
     """How fast the first search learns beside its controls, in one sentence; empty where that is not known."""
     training = summary.training
     if training is None or training.problem or training.first is None:
         return ""
-    own = [each for each in training.contrasts if each.search == training.first.name]
-    shown = [each for each in own if each.control] or own
+    shown = _beside(training, training.first)
     return f"While training, {_contrasted(training.first, shown)}." if shown else ""
+
+
+def _beside(summary: Summary, first: SearchSummary) -> list[Beside]:
+    """The search's controls; where it has none, the other searches."""
+    own = [each for each in summary.contrasts if each.search == first.name]
+    return [each for each in own if each.control] or own
 
 
 def _contrasted(first: SearchSummary, beside: Sequence[Beside]) -> str:

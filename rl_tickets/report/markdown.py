@@ -9,7 +9,7 @@ from . import effective, reading, speed
 from .contrasts import AtDensity, Beside
 from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
-from .headline import LEVEL, headline, on_the_way
+from .headline import LEVEL, headline, while_training
 from .judging import TOO_FEW, LevelSummary
 from .notes import notes
 from .summary import Summary
@@ -46,11 +46,11 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     """The whole report; `plots` are (caption, file name), in order."""
     parts = [f"# {summary.name}", f"**{headline(summary)}**"]
     parts += [turned] if (turned := turning(summary)) else []
-    parts += [sentence] if (sentence := on_the_way(summary)) else []
+    parts += [sentence] if (sentence := while_training(summary)) else []
     found = summary.contrasts
     parts += [_contrasts(found, summary.sampled), CONTRASTS] if found else []
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
-    parts += _on_the_way(summary)
+    parts += _while_training(summary)
     parts += [_levels(summary), levels(summary)]
     parts += _effective(summary)
     parts += _readings(summary)
@@ -104,7 +104,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _on_the_way(summary: Summary) -> list[str]:
+def _while_training(summary: Summary) -> list[str]:
     """Contrasts of what was returned while training, where it is known."""
     if summary.training is None or not summary.training.contrasts:
         return []

@@ -112,7 +112,7 @@ class Summary:
             judge=judge,
             sampled=None if (as_trained := results.as_trained) is None else cls.of(as_trained),
             problem=judge.problem,
-            training=None if (on_the_way := results.while_training) is None else cls.of(on_the_way),
+            training=None if (scored := results.while_training) is None else cls.of(scored),
             sizes=tuple(sizes(results.sizes)),
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )

@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .headline import headline, on_the_way
+from .headline import headline, while_training
 from .judging import TOO_FEW
 from .markdown import cells
 from .summary import Summary
@@ -21,7 +21,7 @@ def terminal_table(summary: Summary) -> Table:
         padding=0,
         show_edge=False,
         title=Text(summary.name, style="bold"),
-        caption=Text("\n".join(filter(None, (headline(summary), on_the_way(summary))))),
+        caption=Text("\n".join(filter(None, (headline(summary), while_training(summary))))),
         title_justify="left",
         caption_justify="left",
     )
