@@ -5,6 +5,7 @@ that have controls.
 """
 
 import gymnasium as gym
+from measures.quick_acrobot import QUICK
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
@@ -13,7 +14,7 @@ import rl_tickets as rt
 
 
 def make_env() -> gym.Env:
-    return gym.make("Acrobot-v1")
+    return gym.make(QUICK)
 
 
 def make_model(seed: int, width: int = 64) -> A2C:
