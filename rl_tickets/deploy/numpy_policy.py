@@ -36,42 +36,42 @@ class NumpyPolicy:
 
     def __init__(self, path: Any) -> None:
         with safe_open(str(path), framework="numpy") as file:
-            self._about = json.loads(file.metadata()["policy"])
+            about = json.loads(file.metadata()["policy"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self._shape = tuple(self._about["observation"])
-        self._steps = [_step(step, arrays) for step in self._about["steps"]]
-        self._low: Any = arrays.get("low")
-        self._high: Any = arrays.get("high")
+        self._shape = tuple(about["observation"])
+        self._steps = [*(_step(step, arrays) for step in about["steps"]), _decision(about, arrays)]
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, None]:
         """The action of one observation, or actions of a batch, shape (rows, ...); SB3's signature."""
         seen = np.asarray(observation)
-        one = seen.shape == self._shape
+        if seen.shape == self._shape:
+            return self._act(seen[None])[0], None
         rows = seen.reshape(-1, *self._shape)
         if len(rows) <= BLOCK:
-            actions = self._act(rows)
-        else:
-            actions = np.concatenate([self._act(rows[first : first + BLOCK]) for first in range(0, len(rows), BLOCK)])
-        return (actions[0] if one else actions), None
+            return self._act(rows), None
+        return np.concatenate([self._act(rows[first : first + BLOCK]) for first in range(0, len(rows), BLOCK)]), None
 
     def _act(self, said: Any) -> Any:
         for step in self._steps:
             said = step(said)
-        return self._decide(said).reshape(-1, *self._about["action"])
+        return said
 
-    def _decide(self, said: Any) -> Any:
-        """From outputs, shape (outputs, rows) or (outputs,), to actions, shape (rows, ...)."""
-        groups, said = self._about["groups"], said.reshape(len(said), -1)
-        match self._about["decide"]:
-            case "argmax":
-                return np.stack([part.argmax(0) for part in np.split(said, np.cumsum(groups)[:-1])], 1)
-            case "quantiles":
-                return said.reshape(groups[0], -1, said.shape[1]).mean(0).argmax(0)
-            case "positive":
-                return (said > 0).astype(np.int8).T
-            case "unscale":
-                return self._low + 0.5 * (said.T.reshape(-1, *self._low.shape) + 1) * (self._high - self._low)
-        return np.minimum(np.maximum(said.T.reshape(-1, *self._low.shape), self._low), self._high)
+
+def _decision(about: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    """The last step: from outputs, shape (outputs, rows) or (outputs,), to actions, shape (rows, ...)."""
+    groups, shape = about["groups"], (-1, *about["action"])
+    match about["decide"]:
+        case "argmax":
+            ends = np.cumsum(groups)[:-1]
+            return lambda x: np.stack([part.argmax(0) for part in np.split(x, ends)], -1).reshape(shape)
+        case "quantiles":
+            return lambda x: x.reshape(groups[0], -1, *x.shape[1:]).mean(0).argmax(0).reshape(shape)
+        case "positive":
+            return lambda x: (x > 0).astype(np.int8).T.reshape(shape)
+    low, high = arrays["low"].reshape(-1), arrays["high"].reshape(-1)
+    if about["decide"] == "unscale":
+        return lambda x: (low + 0.5 * (x.T + 1) * (high - low)).reshape(shape)
+    return lambda x: np.minimum(np.maximum(x.T, low), high).reshape(shape)
 
 
 def _step(step: dict[str, Any], arrays: dict[str, Any]) -> Any:
@@ -90,24 +90,20 @@ def _step(step: dict[str, Any], arrays: dict[str, Any]) -> Any:
         case "clip":
             return lambda x: np.clip(x, step["low"], step["high"])
         case "columns":
-            return lambda x: np.asarray(x, dtype=np.float32).reshape(len(x), -1).T if len(x) > 1 else _column(x)
+            return lambda x: np.asarray(x, np.float32).reshape(-1 if len(x) == 1 else (len(x), -1)).T
         case "linear":
             return _linear(*_weights(step["name"], step["shape"], arrays), arrays[step["name"] + ".bias"])
     return MODULES[step["do"]]
 
 
-def _column(x: Any) -> Any:
-    """The one observation of a batch, as a vector: several microseconds faster than as a matrix of one column."""
-    return np.asarray(x, dtype=np.float32).reshape(-1)
-
-
 def _linear(dense: Any, sparse: Any, bias: Any) -> Any:
     """A layer, of one observation or of many."""
     biases = bias[:, None]
+    times = dense.dot  # Of one vector, half a microsecond faster than `@`.
 
     def layer(x: Any) -> Any:
         if x.ndim == 1:
-            return np.add(said := dense @ x, bias, out=said)
+            return times(x) + bias
         said = (dense if sparse is None or x.shape[1] < MANY_ROWS else sparse) @ x
         return np.add(said, biases, out=said)
 
