@@ -14,6 +14,8 @@ from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 
 MINUTE = 60.0
+MOVE = 5.0
+"""Seconds between looks at what is done: of thousands of levels one takes a tenth of a second."""
 
 
 @contextmanager
@@ -40,13 +42,14 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
 
         def tell() -> None:
             nonlocal last
-            done = store.done()
+            if time.monotonic() - last < (MOVE if console.is_terminal else MINUTE):
+                return
+            last, done = time.monotonic(), store.done()
             bar.update(shown, completed=round(done, 2))
-            if time.monotonic() - last > MINUTE and not console.is_terminal:
-                last = time.monotonic()
+            if not console.is_terminal:
                 left = (total - done) * (last - began) / (done - first) if done > first else math.inf
                 told = f", about {left / MINUTE:.0f} min left" if math.isfinite(left) else ""
                 console.print(f"{experiment.name}: {done:.1f} of {total} levels{told}")
 
         yield tell
-        tell()
+        bar.update(shown, completed=round(store.done(), 2))
