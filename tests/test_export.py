@@ -19,7 +19,14 @@ from gymnasium import spaces
 from shrinking_cases import Own
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecFrameStack, VecNormalize
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecCheckNan,
+    VecFrameStack,
+    VecNormalize,
+    VecTransposeImage,
+)
 from tiny import PPO_EXPERIMENT, make_ppo
 from torch import nn
 
@@ -253,6 +260,34 @@ def test_numpy_policies_are_evaluated_as_agents_are(tmp_path: Path) -> None:
     assert ours.tolist() == theirs.tolist()
 
 
+class Clamped(FlattenExtractor):
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return super().forward(observations).clamp(-5, 5)
+
+
+def test_what_a_function_does_far_from_ordinary_observations_is_seen(tmp_path: Path) -> None:
+    with pytest.raises(rt.WiringError, match="more than pass observations from module to module"):
+        rt.export(ppo(cartpole(), features_extractor_class=Clamped), tmp_path / "policy.safetensors")
+
+
+@every_kind
+def test_statistics_outside_of_the_transposition_are_those_of_the_right_pixel(kind: str, tmp_path: Path) -> None:
+    """SB3 would transpose outside of VecNormalize; users wrap in this order too."""
+    colours, actions = spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Box(-1, 1, (2,))
+    env = VecNormalize(VecTransposeImage(vec(lambda: Still(colours, actions))))
+    model = ppo(env, normalize_images=False).learn(16)
+    raw = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    wanted = model.predict(env.normalize_obs(np.moveaxis(raw, -1, 1)), deterministic=True)[0]
+    said = play_of(rt.export(model, tmp_path / f"policy{kind}", states=20))(raw)
+    np.testing.assert_allclose(said, wanted, atol=1e-5)
+
+
+def test_one_normalisation_around_another_is_refused(tmp_path: Path) -> None:
+    model = ppo(VecNormalize(VecNormalize(vec(lambda: gym.make("CartPole-v1")))))
+    with pytest.raises(rt.WiringError, match="two VecNormalize"):
+        rt.export(model, tmp_path / "policy.safetensors")
+
+
 # --- refused ---------------------------------------------------------------------------------------------
 
 
@@ -297,11 +332,11 @@ def test_a_file_that_plays_otherwise_is_found_out() -> None:
     with torch.no_grad():
         other.policy.action_net.bias += 1e-3  # type: ignore[union-attr, operator]
     raw = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    _demand_same(model, incoming(model), lambda seen: model.predict(seen, deterministic=True)[0], raw)
+    _demand_same(model, lambda seen: model.predict(seen, deterministic=True)[0], raw)
     with pytest.raises(rt.EquivalenceError, match=r"the file's actions would differ by up to 0\.001"):
-        _demand_same(model, incoming(model), lambda seen: other.predict(seen, deterministic=True)[0], raw)
+        _demand_same(model, lambda seen: other.predict(seen, deterministic=True)[0], raw)
     with pytest.raises(rt.EquivalenceError, match=r"actions have shape \(20,\) where SB3's have \(20, 1\)"):
-        _demand_same(model, incoming(model), lambda seen: model.predict(seen, deterministic=True)[0][:, 0], raw)
+        _demand_same(model, lambda seen: model.predict(seen, deterministic=True)[0][:, 0], raw)
 
 
 def test_another_discrete_choice_passes_only_where_it_is_a_matter_of_rounding() -> None:
@@ -312,9 +347,9 @@ def test_another_discrete_choice_passes_only_where_it_is_a_matter_of_rounding() 
         return 1 - model.predict(seen, deterministic=True)[0]
 
     with pytest.raises(rt.EquivalenceError, match="what the file's actions are worth would differ"):
-        _demand_same(model, incoming(model), flipped, raw)
+        _demand_same(model, flipped, raw)
     model.policy.action_net.weight.data.mul_(1e-5)  # type: ignore[union-attr, operator]
-    _demand_same(model, incoming(model), flipped, raw)
+    _demand_same(model, flipped, raw)
 
 
 # --- the command line ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import nn
 
-from rl_tickets.agents.exact import rows
+from rl_tickets.agents.exact import Observations, rows
 from rl_tickets.agents.incoming import Incoming, incoming
 from rl_tickets.agents.layers import WiringError
 from rl_tickets.agents.observations import drawn
@@ -23,6 +23,7 @@ from rl_tickets.agents.rebuilding import policy_like
 from rl_tickets.agents.validation import unvalidated
 
 Array = npt.NDArray[Any]
+FAR = 1_000.0
 
 
 def demand_stateless(model: BaseAlgorithm) -> None:
@@ -130,7 +131,7 @@ def chain(model: BaseAlgorithm) -> Chain:
     """
     demand_stateless(model)
     policy = policy_like(model).cpu()
-    observations = drawn(model, 16)
+    observations = _near_and_far(model, 16)
     seen, _ = policy.obs_to_tensor(observations)
     calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
     with ExitStack() as hooks, torch.no_grad(), unvalidated():
@@ -152,6 +153,14 @@ def chain(model: BaseAlgorithm) -> Chain:
         f"{type(policy).__name__} does more than pass observations from module to module, so it has no form for numpy; "
         "export it to .onnx"
     )
+
+
+def _near_and_far(model: BaseAlgorithm, count: int) -> Observations:
+    """As many again far out: what a function of one's own clamps shows there."""
+    near, space = drawn(model, count), model.observation_space
+    if isinstance(near, dict) or not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        return near
+    return np.concatenate([near, np.clip(FAR * near, space.low, space.high).astype(space.dtype)])
 
 
 def preferences(space: spaces.Space[Any], said: Array) -> list[Array]:

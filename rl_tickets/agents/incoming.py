@@ -62,7 +62,7 @@ def incoming(model: BaseAlgorithm) -> Incoming:
     given what its policy sees.
 
     Raises:
-        WiringError: observations in parts, or a wrapper of another kind after a normalising one.
+        WiringError: observations in parts, two normalising wrappers, or one of another kind after a normalising one.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -71,7 +71,7 @@ def incoming(model: BaseAlgorithm) -> Incoming:
     """
     if isinstance(model.observation_space, spaces.Dict):
         raise WiringError("observations of several parts (Dict) have no one array that a policy file could be given")
-    space, found, other = model.observation_space, Incoming(model.observation_space), None
+    found, other = Incoming(model.observation_space), None
     env: Any = model.get_env()
     while isinstance(env, VecEnvWrapper):
         changes = isinstance(env, VecNormalize | VecTransposeImage)
@@ -83,14 +83,36 @@ def incoming(model: BaseAlgorithm) -> Incoming:
                 f"{other} innermost, or export the agent without an environment"
             )
         if changes and isinstance(env, VecNormalize):
-            assert isinstance(env.obs_rms, RunningMeanStd)
-            scale = np.sqrt(env.obs_rms.var + env.epsilon)
-            space = env.venv.observation_space
-            found = Incoming(space, env.obs_rms.mean.copy(), scale, env.clip_obs, found.transposed)
-        elif changes:
-            space = env.venv.observation_space
-            found = Incoming(space, transposed=True)
+            found = _normalized(found, env)
+        elif changes and isinstance(env, VecTransposeImage):
+            found = _transposed(found, env)
         elif not isinstance(env, (*PASSING, VecNormalize, VecTransposeImage)):
             other = type(env).__name__
         env = env.venv
     return found
+
+
+def _normalized(found: Incoming, env: VecNormalize) -> Incoming:
+    if found.mean is not None:
+        raise WiringError("two VecNormalize around each other are more than a policy file does; take one away")
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    scale = np.sqrt(env.obs_rms.var + env.epsilon)
+    return Incoming(env.venv.observation_space, env.obs_rms.mean.copy(), scale, env.clip_obs, found.transposed)
+
+
+def _transposed(found: Incoming, env: VecTransposeImage) -> Incoming:
+    """A VecNormalize around it has statistics with their channels first; they become those of the environment's."""
+    mean, scale = (None if part is None else np.moveaxis(part, 0, -1) for part in (found.mean, found.scale))
+    return Incoming(env.venv.observation_space, mean, scale, found.clip, transposed=True)
+
+
+def through_wrappers(env: Any, raw: Any) -> Any:
+    """What SB3's own wrappers make of observations that the environment gave, shape (rows, ...)."""
+    match env:
+        case VecNormalize():
+            return env.normalize_obs(through_wrappers(env.venv, raw))
+        case VecTransposeImage():
+            return env.transpose_observations(through_wrappers(env.venv, raw))
+        case VecCheckNan() | VecMonitor() | VecVideoRecorder():
+            return through_wrappers(env.venv, raw)
+    return raw

@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.exact import Exact
 from rl_tickets.agents.greedy import demand_stateless, preferences
-from rl_tickets.agents.incoming import Incoming, incoming
+from rl_tickets.agents.incoming import Incoming, incoming, through_wrappers
 from rl_tickets.agents.observations import drawn, recorded
 from rl_tickets.deploy.numpy_policy import NumpyPolicy
 from rl_tickets.deploy.numpy_writing import write_numpy
@@ -79,7 +79,7 @@ def export(
         write(model, beside)
         way = incoming(model)
         for raw in _given(model, way, observations, states, seed):
-            _demand_same(model, way, read(beside), raw)
+            _demand_same(model, read(beside), raw)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -97,9 +97,9 @@ def _given(model: BaseAlgorithm, way: Incoming, observations: Array | None, stat
     return found
 
 
-def _demand_same(model: BaseAlgorithm, way: Incoming, play: Play, raw: Array) -> None:
+def _demand_same(model: BaseAlgorithm, play: Play, raw: Array) -> None:
     """Played as one batch, and some observations one by one."""
-    seen = way.see(raw)
+    seen = through_wrappers(model.get_env(), raw)
     wanted, _ = model.predict(seen, deterministic=True)
     alone = [slice(row, row + 1) for row in range(min(ALONE, len(raw)))]
     for rows in [slice(None), *alone]:
