@@ -5,7 +5,9 @@ from measures.at_init import at_init
 
 import rl_tickets as rt
 
-experiment = at_init(acrobot.scaled(60_000), "at_init_acrobot", seeds=40, levels=7)
+DENSITIES = rt.geometric(keep=0.5, levels=6)
+
+experiment = at_init(acrobot, "at_init_acrobot", seeds=40, densities=DENSITIES, at=DENSITIES[2:])
 
 if __name__ == "__main__":
     rt.main(experiment)

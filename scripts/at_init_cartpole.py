@@ -5,7 +5,9 @@ from measures.at_init import at_init
 
 import rl_tickets as rt
 
-experiment = at_init(cartpole, "at_init_cartpole", seeds=40, levels=7)
+DENSITIES = rt.geometric(keep=0.5, levels=6)
+
+experiment = at_init(cartpole, "at_init_cartpole", seeds=50, densities=DENSITIES, at=DENSITIES[2:])
 
 if __name__ == "__main__":
     rt.main(experiment)

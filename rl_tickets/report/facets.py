@@ -24,7 +24,7 @@ DODGE = 0.14
 
 
 def return_against_density(summary: Summary) -> Figure | None:
-    """The first search against each control, then against each other search, every seed a dot; failures last.
+    """The first search against each of its controls and each other search, others against theirs; failures last.
 
     None where dense is all there is.
     """
@@ -32,7 +32,10 @@ def return_against_density(summary: Summary) -> Figure | None:
     if first is None:
         return None
     others = sorted((each for each in summary.searches if each is not first), key=lambda each: _rank(each, first))
-    pairs: list[tuple[SearchSummary, SearchSummary | None]] = [(first, other) for other in others] or [(first, None)]
+    named = {each.name: each for each in summary.searches}
+    pairs: list[tuple[SearchSummary, SearchSummary | None]] = [
+        (named.get(other.described.control_of or "", first), other) for other in others
+    ] or [(first, None)]
     drawn = looks.by_place(summary.colours)
     count = len(pairs) + (not summary.problem)
     columns = min(COLUMNS, count)
@@ -52,7 +55,10 @@ def return_against_density(summary: Summary) -> Figure | None:
         if zoomed:
             enlarge_top(axes, low, high)
         axes.set_ylim(low, high)
-        _head(axes, other.name if other else search.name, "against " if other else "", drawn[(other or search).name])
+        of = "" if search is first else f"{search.name} "
+        _head(
+            axes, other.name if other else search.name, f"{of}against " if other else "", drawn[(other or search).name]
+        )
         if axes not in panels[::columns]:
             axes.tick_params(labelleft=False)
     for axes in panels[::columns]:

@@ -1,31 +1,42 @@
 """Pruning at initialisation, measured on any experiment: how far below IMP is each way, and for how many steps?
 
-Beside the searches stand the sanity checks of Frankle et al. 2021 (arXiv 2009.08576): other weights under the same
-mask, and the mask's bits in other places of the same layers.
+Beside SynFlow stand the sanity checks of Frankle et al. 2021 (arXiv 2009.08576): other weights under the same mask, and
+other masks with the same layer counts, which keep what connects. IMP's own are in the experiment that this is made of.
 """
 
 from dataclasses import replace
 
 import rl_tickets as rt
 
-WAYS = {
-    "imp": rt.IMP(),
-    "synflow": rt.AtInit(rt.synflow),
-    "snip": rt.AtInit(rt.snip),
-    "grasp": rt.AtInit(rt.grasp),
-    # IMP's own criterion and scope, before anything is trained.
-    "lamp": rt.AtInit(rt.lamp, scope="global"),
-    "magnitude": rt.AtInit(rt.magnitude, scope="layer"),
-    "erk": rt.AtInit(rt.random_scores, scope=rt.erk),
-    "uniform": rt.AtInit(rt.random_scores, scope="layer"),
-    "imp_reinit": rt.Control(rt.random_reinit, of="imp"),
-    "imp_permuted": rt.Control(rt.permuted_mask, of="imp"),
-    "synflow_reinit": rt.Control(rt.random_reinit, of="synflow"),
-    "synflow_permuted": rt.Control(rt.permuted_mask, of="synflow"),
-}
+
+def at_init(
+    experiment: rt.Experiment, name: str, *, seeds: int, densities: tuple[float, ...], at: tuple[float, ...]
+) -> rt.Experiment:
+    """The same agent, environment and budget.
+
+    Args:
+        experiment: whose agent it is.
+        name: of the results.
+        seeds: of every search.
+        densities: that IMP goes through.
+        at: those of them at which all other ways train a ticket.
+    """
+    return replace(experiment, name=name, densities=densities, seeds=seeds, dense_seeds=None, searches=ways((1.0, *at)))
 
 
-def at_init(experiment: rt.Experiment, name: str, *, seeds: int, levels: int) -> rt.Experiment:
-    """The same agent, environment and budget; every level keeps half of the one before."""
-    densities = rt.geometric(keep=0.5, levels=levels)
-    return replace(experiment, name=name, densities=densities, seeds=seeds, dense_seeds=None, searches=WAYS)
+def ways(densities: tuple[float, ...]) -> dict[str, rt.Plan]:
+    """IMP, every criterion at initialisation, and what each has to beat."""
+    return {
+        "imp": rt.IMP(),
+        "synflow": rt.AtInit(rt.synflow, densities=densities),
+        "snip": rt.AtInit(rt.snip, densities=densities),
+        # Of all scores together GraSP takes SB3's action head away, whose weights begin a hundred times as small.
+        "grasp": rt.AtInit(rt.grasp, scope=rt.erk, densities=densities),
+        # IMP's own criterion and scope, before anything is trained.
+        "lamp": rt.AtInit(rt.lamp, scope="global", densities=densities),
+        "magnitude": rt.AtInit(rt.magnitude, scope="layer", densities=densities),
+        "erk": rt.AtInit(rt.random_scores, scope=rt.erk, densities=densities),
+        "uniform": rt.AtInit(rt.random_scores, scope="layer", densities=densities),
+        "synflow_reinit": rt.Control(rt.random_reinit, of="synflow"),
+        "synflow_permuted": rt.Control(rt.connected_permuted_mask, of="synflow"),
+    }
