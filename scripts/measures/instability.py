@@ -10,6 +10,7 @@ import tyro
 from rich.progress import track
 
 import rl_tickets as rt
+from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.agents.making import fresh_agent
@@ -96,7 +97,7 @@ class AskedLines(Asked):
 
     points: int = 30
     """On each line, its ends among them."""
-    episodes: int = 100
+    episodes: int = 20
     """Of each policy."""
     match: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own, matched.md."""
@@ -120,7 +121,7 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | No
             asked = replace(asked, points=min(asked.points, 5), episodes=min(asked.episodes, 4))
         summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
         name, page = ("matched", "matched.md") if asked.match else ("barriers", "report.md")
-        rows = barriers(list(lines_of(made, summary, asked)), asked.folder, name, asked.jobs)
+        rows = barriers(list(lines_of(made, summary, asked)), summary.folder, name, asked.jobs)
         save(barrier_plot(rows, f"{title}: barrier between copies"), asked.folder / f"{name}.png")
         asked.publish(report(rows, summary, title, f"{name}.png", made.command), page)
 
@@ -135,7 +136,7 @@ def smaller(made: rt.Experiment) -> rt.Experiment:
 
 
 def barriers(lines: list[Line], out: Path, name: str, jobs: int) -> list[BarrierRow]:
-    """Of all lines; those that are in the file already are not played again."""
+    """Of all lines; those that are in the file already, in the folder of the copies, are not played again."""
     file = out / f"{name}-{lines[0].points}x{lines[0].episodes}.csv"
     rows = read_barriers(file)
     done = {(row.search, row.seed, row.density, row.step) for row in rows}
@@ -169,7 +170,7 @@ def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
 def report(rows: list[BarrierRow], summary: rt.Summary, title: str, plot: str, command: str) -> Iterator[str]:
     """The parts of the page."""
     yield f"# Instability of tickets: {title}"
-    yield f"Made by `{command}`."
+    yield f"Made by `{command}`. {took([summary])}"
     yield f"![Barrier against the step of the copies]({plot})"
     yield (
         "From the state at a step, two copies train on with other draws; the barrier is how far the mean return of the "

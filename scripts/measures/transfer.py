@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import rl_tickets as rt
+from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import shortest_run
 from rl_tickets.report.looks import save
@@ -99,4 +100,4 @@ def page(family: Family, targets: Mapping[str, rt.Summary], out: Path, name: str
     ]
     save(heat_maps(matrices, f"{family.title}: what tickets return more"), out / f"{name}.png")
     tables = [f"Tickets {matrix.title}:\n\n" + "\n".join(matrix_table(matrix)) for matrix in matrices]
-    return [f"## {family.title}", f"![{family.title}]({name}.png)", *tables]
+    return [f"## {family.title}", took(targets.values()), f"![{family.title}]({name}.png)", *tables]

@@ -16,6 +16,7 @@ import rl_tickets as rt
 from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.evaluation.families import holm
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table, scores_of
 from rl_tickets.report.wording import between, p_value, spanned
@@ -149,16 +150,18 @@ def cells(agents: Mapping[str, rt.Summary], points: tuple[int, ...], other: str)
 def changes(found: Mapping[str, Mapping[str, rt.Summary]], points: tuple[int, ...]) -> Iterator[str]:
     """A row for each learning rate and rewind point."""
     cold, warm = found.values()
-    yield "| learning rate | rewound to step | seeds | change [95 %] | p |\n|---:|---:|---:|---:|---:|"
-    for rate in cold:
-        for at in points:
-            gains = [np.subtract(*scores_of(agents[rate], called(at), "dense")) for agents in (warm, cold)]
-            change = rt.contrast(*gains)
-            told = (
-                between(change.difference, change.interval),
-                p_value(change.p).removeprefix("p ").removeprefix("= "),
-            )
-            yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
+    made = {
+        (rate, at): rt.contrast(
+            *(np.subtract(*scores_of(agents[rate], called(at), "dense")) for agents in (warm, cold))
+        )
+        for rate in cold
+        for at in points
+    }
+    adjusted = holm([change.p for change in made.values()])
+    yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
+    for ((rate, at), change), p in zip(made.items(), adjusted, strict=True):
+        told = (between(change.difference, change.interval), p_value(p).removeprefix("p ").removeprefix("= "))
+        yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
 
 
 def agents_table(found: Mapping[str, Mapping[str, rt.Summary]]) -> Iterator[str]:
