@@ -641,7 +641,12 @@ def test_facets_stand_in_order(tmp_path):
     }
     figure = return_against_density(Summary.read(save(tmp_path, levels, searches=searches)))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["against control", "against other", "against controls_control", "runs that fail (below 0.5)"]
+    assert titles == [
+        "against control",
+        "against other",
+        "other against controls_control",
+        "runs that fail (below 0.5)",
+    ]
 
 
 def test_a_search_alone_has_a_panel(tmp_path):

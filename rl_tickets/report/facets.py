@@ -55,10 +55,8 @@ def return_against_density(summary: Summary) -> Figure | None:
         if zoomed:
             enlarge_top(axes, low, high)
         axes.set_ylim(low, high)
-        of = "" if search is first else f"{search.name} "
-        _head(
-            axes, other.name if other else search.name, f"{of}against " if other else "", drawn[(other or search).name]
-        )
+        against = "against " if search is first else f"{search.name} against "
+        _head(axes, (other or search).name, against if other else "", drawn[(other or search).name])
         if axes not in panels[::columns]:
             axes.tick_params(labelleft=False)
     for axes in panels[::columns]:
