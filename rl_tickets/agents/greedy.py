@@ -24,6 +24,7 @@ from rl_tickets.agents.validation import unvalidated
 
 Array = npt.NDArray[Any]
 FAR = 1_000.0
+"""How many times further out than ordinary observations a policy is looked at."""
 
 
 def demand_stateless(model: BaseAlgorithm) -> None:

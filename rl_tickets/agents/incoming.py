@@ -108,11 +108,8 @@ def _transposed(found: Incoming, env: VecTransposeImage) -> Incoming:
 
 def through_wrappers(env: Any, raw: Any) -> Any:
     """What SB3's own wrappers make of observations that the environment gave, shape (rows, ...)."""
-    match env:
-        case VecNormalize():
-            return env.normalize_obs(through_wrappers(env.venv, raw))
-        case VecTransposeImage():
-            return env.transpose_observations(through_wrappers(env.venv, raw))
-        case VecCheckNan() | VecMonitor() | VecVideoRecorder():
-            return through_wrappers(env.venv, raw)
-    return raw
+    if isinstance(env, VecNormalize):
+        return env.normalize_obs(through_wrappers(env.venv, raw))
+    if isinstance(env, VecTransposeImage):
+        return env.transpose_observations(through_wrappers(env.venv, raw))
+    return through_wrappers(env.venv, raw) if isinstance(env, PASSING) else raw
