@@ -1,4 +1,4 @@
-"""Whether tickets of PPO on CartPole-v1 win in other physics, and under other optimizers."""
+"""Whether tickets of PPO on CartPole-v1 win in other physics, under other optimizers, and found in other budgets."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,11 +7,9 @@ from typing import Any
 import gymnasium as gym
 import torch
 from cartpole import experiment as cartpole
-from measures.transfer import Family, study
+from measures.transfer import Agent, Family, study
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
-
-import rl_tickets as rt
 
 
 def make_env(gravity: float = 9.8, length: float = 0.5, force: float = 10.0) -> gym.Env:
@@ -46,41 +44,46 @@ def annealed(start: float, progress: float) -> float:
     return start * progress
 
 
-def in_physics(**physics: float) -> tuple[Any, Any]:
+def in_physics(budget: float = 1.0, **physics: float) -> Agent:
     env = partial(make_env, **physics)
-    return partial(make_model, make_env=env), env
+    return Agent(partial(make_model, make_env=env), env, budget)
 
 
-def with_optimizer(kind: Any, learning_rate: float, **settings: float) -> tuple[Any, Any]:
+def with_optimizer(kind: Any, learning_rate: float, **settings: float) -> Agent:
     made = partial(make_model, learning_rate=learning_rate, optimizer_class=kind, optimizer_kwargs=settings)
-    return made, make_env
+    return Agent(made, make_env)
 
 
+PHYSICS = {
+    "usual": in_physics(),
+    "moon": in_physics(gravity=1.62),
+    "heavy": in_physics(gravity=25.0),
+    "long": in_physics(length=2.0),
+    "weak": in_physics(force=4.0),
+}
+OPTIMIZERS = {
+    "adam": with_optimizer(torch.optim.Adam, 1e-3, eps=1e-5),
+    "rmsprop": with_optimizer(torch.optim.RMSprop, 1e-3, eps=1e-5),
+    "sgd": with_optimizer(torch.optim.SGD, 5e-2, momentum=0.9),
+}
+BUDGETS = {
+    "quarter": in_physics(budget=0.25),
+    "once": in_physics(),
+    "four times": in_physics(budget=4.0),
+    "long": PHYSICS["long"],
+    "weak": PHYSICS["weak"],
+}
 FAMILIES = {
-    "physics": Family(
-        "Other physics",
-        {
-            "usual": in_physics(),
-            "moon": in_physics(gravity=1.62),
-            "heavy": in_physics(gravity=25.0),
-            "long": in_physics(length=2.0),
-            "weak": in_physics(force=4.0),
-        },
-    ),
-    "optimizers": Family(
-        "Other optimizers",
-        {
-            "adam": with_optimizer(torch.optim.Adam, 1e-3, eps=1e-5),
-            "rmsprop": with_optimizer(torch.optim.RMSprop, 1e-3, eps=1e-5),
-            "sgd": with_optimizer(torch.optim.SGD, 5e-2, momentum=0.9),
-        },
-    ),
+    "physics": Family("Other physics", PHYSICS),
+    "optimizers": Family("Other optimizers", OPTIMIZERS),
+    "budgets": Family("Tickets of other budgets", BUDGETS, targets=("once", "long", "weak"), beside="once"),
 }
 
 if __name__ == "__main__":
     study(
-        replace(cartpole, total_timesteps=50_000, densities=rt.geometric(keep=0.5, levels=5)),
+        replace(cartpole, total_timesteps=50_000),
         FAMILIES,
         "transfer_cartpole",
         "Transfer of tickets on CartPole",
+        at=cartpole.densities[3:],
     )

@@ -286,6 +286,26 @@ def test_saved_tickets_train_another_algorithm_and_have_controls(out: Path, tmp_
     assert str(out) not in str(described), "a results folder may move"
 
 
+def test_tickets_are_trained_at_chosen_densities_alone(out: Path, tmp_path: Path) -> None:
+    saved = rt.SavedTickets(out / "tiny" / "tickets" / "imp")
+    searches = {
+        "imp": rt.IMP(criterion=rt.lamp),
+        "saved": rt.Transfer(of=saved, at=SOURCE.densities[2:]),
+        "own": rt.Transfer(of="imp", at=SOURCE.densities[1:2]),
+        "reinit": rt.Control(rt.random_reinit, of="saved"),
+    }
+    summary = rt.run(replace(SOURCE, searches=searches), jobs=1, out=tmp_path)
+    levels = {each.name: [level.level for level in each.levels] for each in summary.searches}
+    assert levels == {"imp": [1, 2], "saved": [2], "own": [1], "reinit": [2]}
+    store = Store(tmp_path / "tiny")
+    chosen, whole = store.trained(Run("saved", 1, 2)), Store(out / "tiny").trained(Run("own", 1, 2))
+    assert chosen is not None
+    assert whole is not None
+    assert all(torch.equal(weight, whole.end.policy[name]) for name, weight in chosen.end.policy.items())
+    with pytest.raises(ValueError, match=r"density 0\.3, which is no sparse one: "):
+        replace(SOURCE, searches={"t": rt.Transfer(of=saved, at=(0.3,))})
+
+
 def test_saved_tickets_that_are_missing_or_of_other_densities_are_told_before_training(
     out: Path, tmp_path: Path
 ) -> None:
@@ -323,3 +343,21 @@ def test_a_matrix_holds_the_contrasts_of_its_experiments() -> None:
     assert values[0, 1] == pytest.approx(reinit.mean.difference)
     with pytest.raises(ValueError, match="cartpole_ppo has no search 'gone'; it has imp"):
         Matrix.of("", {"cartpole": summary}, {("a", "cartpole"): ("gone", "dense")})
+    sparsest = Matrix.of("", {"cartpole": summary}, {("imp", "cartpole"): ("imp", "random_reinit")}, levels=[4])
+    assert sparsest.cells["imp", "cartpole"] == reinit.levels[-1].contrast
+    with pytest.raises(ValueError, match="'imp' was trained at none of the levels"):
+        Matrix.of("", {"cartpole": summary}, {("imp", "cartpole"): ("imp", "dense")}, levels=[9])
+
+
+def test_a_target_without_a_scale_loses_its_own_cells_alone() -> None:
+    summary = rt.Summary.read(ROOT / "results" / "cartpole_ppo")
+    why = "the dense agents are no better than a random policy"
+    lost = replace(summary, problem=why)
+    at = {("imp", target): ("imp", "random_reinit") for target in ("bad", "good")}
+    matrix = Matrix.of("imp", {"bad": lost, "good": summary}, at)
+    assert set(matrix.cells) == {("imp", "good")}
+    assert list(matrix_table(matrix))[-1] == f"\nbad is left out, since {why}."
+    values = heat_maps([matrix], "A matrix").axes[0].images[0].get_array()
+    assert values is not None
+    assert np.ma.getmaskarray(values).tolist() == [[True, False]]
+    assert not Matrix.of("imp", {"bad": lost}, {("imp", "bad"): ("imp", "dense")}).cells

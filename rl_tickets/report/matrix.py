@@ -1,7 +1,7 @@
 """Matrices of contrasts: a row for where tickets come from, a column for where they are trained, as heat maps."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -41,6 +41,7 @@ class Matrix:
         densities: at how many densities each was trained.
         sources: of the rows, in order.
         targets: of the columns, in order.
+        missing: targets without a scale, and why: their cells are left out.
     """
 
     title: str
@@ -49,43 +50,58 @@ class Matrix:
     densities: Mapping[Place, int]
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, title: str, targets: Mapping[str, Summary], pairs: Mapping[Place, Place]) -> Self:
+    def of(
+        cls,
+        title: str,
+        targets: Mapping[str, Summary],
+        pairs: Mapping[Place, Place],
+        *,
+        levels: Collection[int] | None = None,
+    ) -> Self:
         """Of finished experiments.
 
         Args:
             title: see above.
-            targets: what was found in each target.
+            targets: what was found in each target; one in which dense is no better than a random policy has no scale.
             pairs: cell -> names of a search in its target, and of what it is held against there: a search, or dense.
+            levels: that are compared; None: all of the search.
 
         Raises:
-            ValueError: a target without such a search, without seeds in common, or in which dense is no better than a
-                random policy, so that there is no scale.
+            ValueError: a target without such a search, or without seeds or levels in common.
         """
-        found = {place: scores_of(targets[place[1]], *names) for place, names in pairs.items()}
-        cells = {place: contrast(ours, theirs) for place, (ours, theirs) in found.items()}
-        adjusted = holm([cell.p for cell in cells.values()])
+        missing = {target: found.problem for target, found in targets.items() if found.problem}
+        told = {at: names for at, names in pairs.items() if at[1] not in missing}
+        found = {at: scores_of(targets[at[1]], *names, levels=levels) for at, names in told.items()}
+        cells = {at: contrast(ours, theirs) for at, (ours, theirs) in found.items()}
+        adjusted = holm([cell.p for cell in cells.values()]) if cells else ()
         return cls(
             title,
             cells,
-            {place: float(p) for place, p in zip(cells, adjusted, strict=True)},
-            {place: ours.shape[1] for place, (ours, _) in found.items()},
+            {at: float(p) for at, p in zip(cells, adjusted, strict=True)},
+            {at: ours.shape[1] for at, (ours, _) in found.items()},
             tuple(dict.fromkeys(source for source, _ in pairs)),
             tuple(targets),
+            missing,
         )
 
 
-def scores_of(summary: Summary, search: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+def scores_of(
+    summary: Summary, search: str, other: str, *, levels: Collection[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Normalised scores of both, each of shape (seeds, densities); dense is the same at all densities.
 
     Raises:
         ValueError: a search that is not there, other levels, no seed in common, or no scale.
     """
-    ours = _levels(summary, search)
-    theirs = [summary.dense] * len(ours) if other == summary.dense.search else _levels(summary, other)
+    ours = _levels(summary, search, levels)
+    theirs = [summary.dense] * len(ours) if other == summary.dense.search else _levels(summary, other, levels)
     if [level.level for level in ours] != [level.level for level in theirs] and other != summary.dense.search:
         raise ValueError(f"{summary.name}: {search!r} and {other!r} were not trained at the same levels")
+    if not ours:
+        raise ValueError(f"{summary.name}: {search!r} was trained at none of the levels {levels}")
     seeds = sorted(set.intersection(*(set(level.normalised_scores) for level in (*ours, *theirs))))
     if not seeds:
         why = summary.problem or "they have no seed in common"
@@ -94,10 +110,11 @@ def scores_of(summary: Summary, search: str, other: str) -> tuple[np.ndarray, np
     return one, two
 
 
-def _levels(summary: Summary, search: str) -> Sequence[LevelSummary]:
+def _levels(summary: Summary, search: str, levels: Collection[int] | None) -> Sequence[LevelSummary]:
     for each in summary.searches:
         if each.name == search:
-            return sorted(each.levels, key=lambda level: level.level)
+            told = (level for level in each.levels if levels is None or level.level in levels)
+            return sorted(told, key=lambda level: level.level)
     names = ", ".join(each.name for each in summary.searches)
     raise ValueError(f"{summary.name} has no search {search!r}; it has {names}")
 
@@ -162,3 +179,5 @@ def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Ite
         p = p_value(matrix.p[source, target]).removeprefix("p ").removeprefix("= ") if cell.enough else TOO_FEW
         told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
         yield f"| {' | '.join((source, target, *told))} |"
+    for target, why in matrix.missing.items():
+        yield f"\n{target} is left out, since {why}."

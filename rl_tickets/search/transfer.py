@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.search.transferred import Transferred
 from rl_tickets.search.transferring import transfer
 from rl_tickets.tickets import identity
+from rl_tickets.tickets.densities import among, as_floats
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.requests import Name, Training
 from rl_tickets.training.ticketing import ticket_of
@@ -79,9 +80,11 @@ class Transfer(Plan):
         source: makes the agent that they were found in, see `transfer`.
         names: target's module path -> the ticket's, see `transfer`.
         otherwise: what becomes of layers that do not fit: `rt.refuse_layer`, `rt.dense_layer`, `rt.random_layer`.
+        at: densities at which they are trained, of the sparse ones of this experiment; None: at all.
 
     Raises:
         TypeError: `of` is neither.
+        ValueError: densities outside (0, 1].
 
     Example:
         >>> Transfer(of=SavedTickets("results/cartpole_ppo/tickets/imp")).needs
@@ -92,10 +95,13 @@ class Transfer(Plan):
     source: MakeModel | None = None
     names: Mapping[str, str] | None = None
     otherwise: MakeMask = refuse_layer
+    at: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, SavedTickets | str):
             raise TypeError(f"tickets to transfer are rt.SavedTickets(folder) or a plan's name, not {self.of!r}")
+        if self.at is not None:
+            object.__setattr__(self, "at", as_floats(self.at))
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
@@ -107,8 +113,11 @@ class Transfer(Plan):
         """By level."""
         if isinstance(self.of, SavedTickets):
             return {name.level: self.of.load(seed=setup.seed, level=name.level) for name in self.trainings(setup)}
+        levels = {name.level for name in self.trainings(setup)}
         return {
-            request.level: ticket_of(request, done) for request, done in setup.outcomes_of(self.of) if request.ticket
+            request.level: ticket_of(request, done)
+            for request, done in setup.outcomes_of(self.of)
+            if request.ticket and request.level in levels
         }
 
     def _transferred(self, ticket: Ticket, level: int, setup: Setup) -> Transferred:
@@ -134,13 +143,17 @@ class Transfer(Plan):
         return super().needs if isinstance(self.of, SavedTickets) else (*super().needs, self.of)
 
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
-        """Those of the other plan that train a ticket; of saved ones, one for each sparse density."""
-        if isinstance(self.of, SavedTickets):
-            return super().trainings(setup)
-        return tuple(name for name in setup.plans[self.of].trainings(setup) if name.level > 0)
+        """Those of the other plan that train a ticket, or one for each sparse density, of those that are asked for."""
+        source = super() if isinstance(self.of, SavedTickets) else setup.plans[self.of]
+        sparse = (name for name in source.trainings(setup) if name.level > 0)
+        return tuple(name for name in sparse if self.at is None or among(setup.densities[name.level], self.at))
 
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
+        for density in self.at or ():
+            if not among(density, setup.densities[1:]):
+                choices = ", ".join(f"{aim:g}" for aim in setup.densities[1:])
+                raise ValueError(f"tickets are to be trained at density {density:g}, which is no sparse one: {choices}")
         known = isinstance(self.of, SavedTickets) or self.of in setup.plans
         if known and (variants := [name for name in self.trainings(setup) if name.variant]):
             raise ValueError(f"{self.of!r} trains several tickets at one level ({variants[0]}); choose a plan with one")

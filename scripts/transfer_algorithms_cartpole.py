@@ -1,0 +1,52 @@
+"""Whether tickets of one algorithm win under another, on CartPole-v1: PPO, A2C, and DQN, whose body they carry over to.
+
+Heads have other shapes or another meaning: they stay the target's own, and dense.
+"""
+
+from dataclasses import replace
+
+import gymnasium as gym
+from cartpole import experiment as cartpole
+from cartpole import make_env
+from cartpole import make_model as make_ppo
+from measures.transfer import Agent, Family, study
+from stable_baselines3 import A2C, DQN
+from stable_baselines3.common.env_util import make_vec_env
+
+import rl_tickets as rt
+
+
+def make_a2c(seed: int) -> A2C:
+    return A2C("MlpPolicy", make_vec_env(make_env, n_envs=8, seed=seed), seed=seed, device="cpu")
+
+
+def make_dqn(seed: int) -> DQN:
+    return DQN(
+        "MlpPolicy",
+        gym.make("CartPole-v1"),
+        learning_rate=1e-3,
+        batch_size=64,
+        buffer_size=50_000,
+        learning_starts=1_000,
+        gamma=0.99,
+        target_update_interval=500,
+        train_freq=16,
+        gradient_steps=8,
+        exploration_fraction=0.2,
+        exploration_final_eps=0.04,
+        policy_kwargs={"net_arch": [64, 64]},
+        seed=seed,
+        device="cpu",
+    )
+
+
+ALGORITHMS = {"ppo": Agent(make_ppo), "a2c": Agent(make_a2c), "dqn": Agent(make_dqn)}
+
+if __name__ == "__main__":
+    study(
+        replace(cartpole, total_timesteps=100_000),
+        {"algorithms": Family("Other algorithms", ALGORITHMS, otherwise=rt.dense_layer)},
+        "transfer_algorithms_cartpole",
+        "Transfer of tickets between algorithms on CartPole",
+        at=cartpole.densities[3:],
+    )
