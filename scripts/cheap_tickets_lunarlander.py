@@ -12,5 +12,6 @@ if __name__ == "__main__":
         "cheap_tickets_lunarlander",
         "Cheap tickets on LunarLander",
         thresholds=(0.1, 0.2, 0.5),
+        seeds=10,
         extra="box2d",
     )

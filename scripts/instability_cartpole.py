@@ -5,14 +5,13 @@ from dataclasses import replace
 from cartpole import experiment as cartpole
 from measures.instability import copied, study
 
-import rl_tickets as rt
-
 if __name__ == "__main__":
     study(
         copied(
             replace(cartpole, total_timesteps=51_200),
-            steps=(0, 1_280, 5_120, 12_800, 25_600),
-            densities=rt.geometric(keep=0.4, levels=4),
+            steps=(0, 1_280, 5_120, 25_600),
+            late=(1_280, 5_120),
+            densities=(1.0, 0.25, 0.0625, 0.03),
         ),
         "instability_cartpole",
         "PPO on CartPole-v1",

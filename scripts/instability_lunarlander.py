@@ -1,4 +1,4 @@
-"""Whether tickets match where they are stable, on LunarLander-v3, at a fifth of rl-zoo's budget."""
+"""Whether tickets match where they are stable, on LunarLander-v3 at its whole budget."""
 
 from dataclasses import replace
 
@@ -6,13 +6,16 @@ from lunarlander import experiment as lunarlander
 from measures.instability import copied, study
 
 if __name__ == "__main__":
+    # Whole rollouts, of which a budget of a million steps would be no multiple.
     study(
         copied(
-            replace(lunarlander, total_timesteps=196_608),
-            steps=(0, 16_384, 49_152, 98_304),
-            densities=(1.0, 0.25, 0.0625),
+            replace(lunarlander, total_timesteps=983_040),
+            steps=(0, 98_304, 491_520),
+            late=(98_304,),
+            densities=(1.0, 0.0625),
         ),
         "instability_lunarlander",
         "PPO on LunarLander-v3",
+        seeds=10,
         extra="box2d",
     )

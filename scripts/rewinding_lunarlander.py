@@ -1,4 +1,7 @@
-"""The measurement behind rewinding, on LunarLander-v3, at a fifth of rl-zoo's budget: other steps, and fewer parts."""
+"""The measurement behind rewinding, on LunarLander-v3 at its whole budget: other steps, and fewer parts.
+
+Its learning rate is constant, so that learning-rate rewinding would be the same as fine-tuning.
+"""
 
 from dataclasses import replace
 
@@ -6,18 +9,18 @@ from lunarlander import experiment as lunarlander
 
 import rl_tickets as rt
 
-LATE = 16_384
+LATE = 98_304
 experiment = replace(
     lunarlander,
     name="rewinding_lunarlander",
-    total_timesteps=196_608,
-    dense_seeds=None,
+    densities=(1.0, 0.25, 0.0625),
+    seeds=10,
+    dense_seeds=30,
     searches={
         "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
         "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),
+        "early": rt.IMP(rewind=rt.Rewind(at=16_384)),
         "without_moments": rt.IMP(rewind=rt.Rewind(at=LATE, optimizer=False)),
-        "without_weights": rt.IMP(rewind=rt.Rewind(at=LATE, weights=False)),
-        "learning_rate": rt.IMP(rewind=rt.Rewind.learning_rate(at=LATE)),
         "fine_tuning": rt.IMP(rewind=rt.FineTuning(at=LATE)),
     },
 )

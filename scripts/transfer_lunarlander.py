@@ -29,5 +29,6 @@ if __name__ == "__main__":
         "transfer_lunarlander",
         "Transfer of tickets on LunarLander",
         at=DENSITIES[-1:],
+        seeds=10,
         extra="box2d",
     )

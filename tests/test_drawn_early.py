@@ -18,7 +18,7 @@ from tiny import PPO_EXPERIMENT, make_dqn
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
 from rl_tickets.report.apart import apart_maps
-from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table
+from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, largest_harmless
 from rl_tickets.report.drawn import NETWORKS, Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
@@ -227,6 +227,21 @@ def test_a_stop_is_charged_with_the_last_ticket_drawn_by_then_and_all_its_steps(
     maps = apart_maps([found], "")
     assert np.array_equal(maps.axes[0].images[0].get_array(), SETTLED)  # type: ignore[arg-type]
     assert [axes.get_title(loc="left") for axes in maps.axes[:3]] == list(NETWORKS)
+
+
+def test_the_largest_harmless_threshold_is_below_all_that_harm() -> None:
+    steady = np.linspace(-0.01, 0.01, 20)
+    wild = np.tile([-1.0, 1.0], 10)
+
+    def bargain(family: str, threshold: float, lost: np.ndarray) -> Bargain:
+        return Bargain(family, "", threshold, 1.0, 2.0, rt.contrast(lost, np.zeros(20)))
+
+    fine = [bargain("lamp", at, steady) for at in (0.05, 0.1, 0.2)]
+    assert largest_harmless(fine, 0.05) == 0.2
+    assert largest_harmless([*fine, bargain("magnitude", 0.2, steady - 0.06)], 0.05) == 0.1, "more than the margin"
+    assert largest_harmless([*fine, bargain("magnitude", 0.1, steady - 0.04)], 0.05) == 0.05, "less, but shown"
+    assert largest_harmless([*fine, bargain("magnitude", 0.1, wild - 0.04)], 0.05) == 0.2, "neither"
+    assert largest_harmless([*fine, bargain("magnitude", 0.05, steady - 0.06)], 0.05) is None
 
 
 def test_a_bargain_is_of_the_sparsest_ticket_and_all_that_led_to_it(tmp_path: Path) -> None:

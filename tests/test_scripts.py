@@ -16,6 +16,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from agents_matrix import train
 from tiny import PPO_EXPERIMENT, ROOT
 
@@ -35,6 +36,8 @@ TOOLS = (
     "compression",
     "instability_cartpole",
     "instability_lunarlander",
+    "overlaps",
+    "transfer_algorithms_cartpole",
     "transfer_cartpole",
     "transfer_lunarlander",
     "verdicts",
@@ -198,3 +201,40 @@ def test_report_of_no_results(
         runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
     assert ended.value.code == 2
     assert f"error: {tmp_path} is not a results folder" in capsys.readouterr().err
+
+
+def test_equal_searches_share_all_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load(ROOT / "scripts" / "overlaps.py", monkeypatch)
+    random = rt.AtInit(rt.random_scores, scope="layer", densities=PPO_EXPERIMENT.densities)
+    searches = {"imp": rt.IMP(), "same": rt.IMP(), "random": random}
+    experiment = replace(
+        PPO_EXPERIMENT, searches=searches, seeds=3, dense_seeds=None, callback=None, trainer=rt.Plain()
+    )
+    rt.run(experiment, jobs=1, out=tmp_path)
+    script.main(tmp_path / experiment.name)
+    text = (tmp_path / experiment.name / "overlaps.md").read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith(("| same", "| random"))]
+    assert len(rows) == 2 * (len(experiment.densities) - 1)
+    for name, _, seeds, shared, chance in rows:
+        assert seeds == "3"
+        if name == "same":
+            assert shared == "1.000 [1.000, 1.000]"
+        low, high = (float(end) for end in re.findall(r"[0-9.]+", shared)[1:])
+        assert name == "same" or low - 0.05 < float(chance) < high + 0.05
+
+
+def test_masks_share_by_chance_what_their_layers_let_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load(ROOT / "scripts" / "overlaps.py", monkeypatch)
+    kept = torch.tensor([True, True, False, False])
+    mask = rt.Mask({"sparse": kept, "dense": torch.ones(4, dtype=torch.bool)})
+    assert script.by_chance(mask, mask) == pytest.approx((1 + 4) / 6)
+
+
+def test_tickets_that_are_gone_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = load(ROOT / "scripts" / "overlaps.py", monkeypatch)
+    with pytest.raises(SystemExit):
+        script.main(ROOT / "results" / "cartpole_ppo")
+    assert "has no tickets of 'imp': run the experiment again" in capsys.readouterr().err

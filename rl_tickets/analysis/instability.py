@@ -92,6 +92,11 @@ class Instability(Plan):
         return tuple(each for at in levels for each in ((Name(at, TRUNK),) if trunk else ()) + self.names(at))
 
     @property
+    def aside(self) -> tuple[str, ...]:
+        """All: copies are joined by lines, and judged by what is on these."""
+        return (TRUNK, *(name.variant for name in self.names(0)))
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The plan whose tickets are copied."""
         return tuple(dict.fromkeys((*super().needs, self.of)))

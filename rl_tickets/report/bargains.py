@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.families import holm
 
 from . import looks
+from .headline import LEVEL
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
 from .summary import SearchSummary, Summary
 from .wording import between, plain
@@ -74,6 +76,21 @@ def _search(summary: Summary, name: str) -> SearchSummary:
             return each
     names = ", ".join(each.name for each in summary.searches)
     raise ValueError(f"{summary.name} has no search {name!r}; it has {names}")
+
+
+def largest_harmless(bargains: Sequence[Bargain], margin: float) -> float | None:
+    """The largest threshold up to which no family loses more than the margin on average, or is shown to lose anything.
+
+    Args:
+        bargains: of all families and thresholds, judged together (Holm).
+        margin: in normalised return.
+    """
+    harmed = {
+        each.threshold
+        for each, p in zip(bargains, holm([each.lost.p for each in bargains]), strict=True)
+        if each.lost.difference < -margin or (each.lost.difference < 0 and p < LEVEL)
+    }
+    return max((each.threshold for each in bargains if each.threshold < min(harmed, default=np.inf)), default=None)
 
 
 def bargain_table(bargains: Sequence[Bargain]) -> Iterator[str]:

@@ -12,13 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_tickets.analysis.stability import Stability, judged_together, stability
+from rl_tickets.evaluation.contrasts import contrast
 from rl_tickets.tickets.archive import write_whole
 
 from . import looks
 from .looks import INK, MUTED
 from .wording import number, p_value, plain, spanned
 
-HEADS = ("search", "density", "copied at", "seeds", "barrier [95 %]", "noise floor", "policies, nats", "p, Holm", "")
+HEADS = (
+    "search",
+    "density",
+    "copied at",
+    "seeds",
+    "barrier [95 %]",
+    "noise floor",
+    "nats [95 %]",
+    "p, Holm",
+    "",
+)
 SAME_DENSITY = 3
 """Significant digits in which densities of several seeds agree."""
 
@@ -50,7 +61,7 @@ class BarrierRow:
     @property
     def of(self) -> tuple[str, float, int]:
         """What several seeds are replicates of."""
-        return self.search, float(plain(self.density, SAME_DENSITY)), self.step
+        return self.search, same_density(self.density), self.step
 
     @classmethod
     def from_cells(cls, cells: Mapping[str, str]) -> Self:
@@ -65,6 +76,11 @@ class BarrierRow:
             policy_barrier=float(cells["policy_barrier"]),
             returns=tuple(float(value) for value in cells["returns"].split()),
         )
+
+
+def same_density(density: float) -> float:
+    """In digits that several seeds share."""
+    return float(plain(density, SAME_DENSITY))
 
 
 def write_barriers(path: Path, rows: Iterable[BarrierRow]) -> None:
@@ -101,10 +117,17 @@ def barrier_table(rows: Sequence[BarrierRow]) -> Iterator[str]:
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
     for (search, density, step), each in stabilities(rows).items():
-        nats = np.mean([row.policy_barrier for row in rows if row.of == (search, density, step)])
-        policies = "–" if np.isnan(nats) else f"{nats:.3g}"
+        policies = _nats([row.policy_barrier for row in rows if row.of == (search, density, step)])
         told = (spanned(each.barrier, each.interval), number(each.floor), policies, _p(each), each.verdict)
         yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
+
+
+def _nats(seeds: Sequence[float]) -> str:
+    """Mean over seeds and its interval."""
+    if np.isnan(seeds).any():
+        return "–"
+    mean = contrast(seeds, np.zeros(len(seeds)))
+    return spanned(mean.difference, mean.interval)
 
 
 def _p(found: Stability) -> str:

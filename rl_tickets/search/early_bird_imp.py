@@ -39,7 +39,6 @@ class EarlyBirdIMP(IMP):
     """
 
     at: Sequence[float] | None = None
-    aside = (LOOKING,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +46,11 @@ class EarlyBirdIMP(IMP):
             raise TypeError("early-bird at every level needs to know when: EarlyBirdIMP(early_bird=rt.EarlyBird(...))")
         if self.at is not None:
             object.__setattr__(self, "at", as_floats(self.at))
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """What looks for the next mask."""
+        return (LOOKING,)
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""

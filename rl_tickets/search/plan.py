@@ -71,8 +71,6 @@ class Plan(ABC):
 
     keeps_tickets: ClassVar[bool] = True
     """Whether its tickets are worth files of their own."""
-    aside: ClassVar[tuple[str, ...]] = ()
-    """Variants of trainings that only serve its search: no tickets to be tested, and without controls."""
 
     @abstractmethod
     def search(self, setup: Setup) -> Search:
@@ -87,6 +85,11 @@ class Plan(ABC):
     def control_of(self) -> str | None:
         """Name of the plan whose tickets it is a control of, None for a search."""
         return None
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """Variants of trainings that only serve its search: no tickets to be tested, and without controls."""
+        return ()
 
     @property
     def rewind_points(self) -> tuple[int, ...]:

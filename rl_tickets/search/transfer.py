@@ -144,8 +144,8 @@ class Transfer(Plan):
 
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
         """Those of the other plan that train a ticket, or one for each sparse density, of those that are asked for."""
-        source = super() if isinstance(self.of, SavedTickets) else setup.plans[self.of]
-        sparse = (name for name in source.trainings(setup) if name.level > 0)
+        named = super().trainings(setup) if isinstance(self.of, SavedTickets) else setup.plans[self.of].trainings(setup)
+        sparse = (name for name in named if name.level > 0)
         return tuple(name for name in sparse if self.at is None or among(setup.densities[name.level], self.at))
 
     def check(self, setup: Setup) -> None:

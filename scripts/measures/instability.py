@@ -1,5 +1,6 @@
 """Whether tickets match where they are stable: linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -14,33 +15,47 @@ from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.agents.making import fresh_agent
+from rl_tickets.analysis.stability import Stability
 from rl_tickets.lab.executors import local_processes
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
-from rl_tickets.report.barriers import BarrierRow, barrier_plot, barrier_table, read_barriers, write_barriers
+from rl_tickets.report.barriers import (
+    BarrierRow,
+    barrier_plot,
+    barrier_table,
+    read_barriers,
+    same_density,
+    stabilities,
+    write_barriers,
+)
+from rl_tickets.report.judging import LevelSummary
 from rl_tickets.report.looks import save
 from rl_tickets.report.rows import Run
 
-COPIED = {"dense": "dense_copies", "imp": "imp_copies", "random_reinit": "reinit_copies", "random_mask": "mask_copies"}
-"""Searches whose tickets are copied -> the plan that copies them."""
+DENSE_FOR_EACH = 5
+"""Dense runs for each seed: verdicts need more of them than of tickets."""
+CONTROLS = {"random_reinit": rt.random_reinit, "permuted_mask": rt.connected_permuted_mask}
 
 
-def copied(experiment: rt.Experiment, steps: Sequence[int], densities: Sequence[float]) -> rt.Experiment:
-    """The same agent, environment and budget: dense runs, tickets, controls, and two copies of each from each step."""
-    return replace(
-        experiment,
-        name="copies",
-        densities=densities,
-        seeds=10,
-        dense_seeds=None,
-        searches={
-            "imp": rt.IMP(),
-            "random_reinit": rt.Control(rt.random_reinit),
-            "random_mask": rt.Control(rt.random_mask),
-            **{plan: rt.Instability(of=source, at=tuple(steps)) for source, plan in COPIED.items()},
-        },
-        keep="all",
-    )
+def copied(
+    experiment: rt.Experiment, *, steps: Sequence[int], late: Sequence[int], densities: Sequence[float]
+) -> rt.Experiment:
+    """The same agent, environment and budget: dense runs, tickets, controls, and two copies of each.
+
+    Args:
+        experiment: whose agents they are.
+        steps: at which dense agents and tickets that were rewound to initialisation are copied, 0 among them.
+        late: those to which other tickets are rewound; these, and controls, are copied where they start.
+        densities: 1.0, then those of the tickets.
+    """
+    tickets: dict[str, rt.Plan] = {"imp": rt.IMP()}
+    tickets |= {f"rewound_{step}": rt.IMP(rewind=rt.Rewind(at=step)) for step in late}
+    controls = {name: rt.Control(make, of="imp") for name, make in CONTROLS.items()}
+    at = {"dense": tuple(steps), "imp": tuple(steps)}
+    at |= {f"rewound_{step}": (step,) for step in late} | dict.fromkeys(controls, (0,))
+    copies = {f"{source}_copies": rt.Instability(of=source, at=of) for source, of in at.items()}
+    searches = {**tickets, **controls, **copies}
+    return replace(experiment, name="copies", densities=densities, searches=searches, keep="all")
 
 
 @dataclass(frozen=True)
@@ -103,19 +118,20 @@ class AskedLines(Asked):
     """Match the units of each pair of copies before (Ainsworth et al. 2022); on a page of its own, matched.md."""
 
 
-def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | None = None) -> None:
+def study(experiment: rt.Experiment, folder: str, title: str, *, seeds: int = 20, extra: str | None = None) -> None:
     """The command line of a script.
 
     Args:
         experiment: see `copied`.
         folder: of the results, below results/.
         title: the agent and its environment.
+        seeds: where no other number is asked for.
         extra: the extra of this package that brings the environment.
     """
 
     def instability(asked: AskedLines) -> None:
         """Trains all copies, lets the policies between them play, and writes a table and a plot."""
-        made = replace(experiment, seeds=asked.seeds, command=asked.command)
+        made = replace(experiment, seeds=asked.seeds, dense_seeds=DENSE_FOR_EACH * asked.seeds, command=asked.command)
         if asked.smoke:
             made = smaller(made)
             asked = replace(asked, points=min(asked.points, 5), episodes=min(asked.episodes, 4))
@@ -123,16 +139,16 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, extra: str | No
         name, page = ("matched", "matched.md") if asked.match else ("barriers", "report.md")
         rows = barriers(list(lines_of(made, summary, asked)), summary.folder, name, asked.jobs)
         save(barrier_plot(rows, f"{title}: barrier between copies"), asked.folder / f"{name}.png")
-        asked.publish(report(rows, summary, title, f"{name}.png", made.command), page)
+        asked.publish(report(rows, made, summary, title, f"{name}.png"), page)
 
-    conduct(instability, folder, AskedLines, extra=extra)
+    conduct(instability, AskedLines(seeds=seeds, out=Path("results") / folder), extra=extra)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
     """Two seeds, one density and few steps."""
     model = made.make_model(0)
     small = made.scaled(2 * shortest_run(model), rollout=rollout_steps(model))
-    return replace(small, seeds=2, episodes=2, densities=made.densities[:2])
+    return replace(small, seeds=2, dense_seeds=2, episodes=2, densities=made.densities[:2])
 
 
 def barriers(lines: list[Line], out: Path, name: str, jobs: int) -> list[BarrierRow]:
@@ -152,12 +168,17 @@ def lines_of(made: rt.Experiment, summary: rt.Summary, asked: AskedLines) -> Ite
     densities = {(each.name, level.level): level.density for each in summary.searches for level in each.levels}
     settings = {"points": asked.points, "episodes": asked.episodes, "match": asked.match}
     folder = asked.folder / made.name
-    for source, plan in COPIED.items():
-        for level in [0] if source == "dense" else range(1, len(made.densities)):
-            density = densities.get((source, level), 1.0)
-            for step in made.searches[plan].at:
+    for name, plan in copies_of(made):
+        for level in [0] if plan.of == "dense" else range(1, len(made.densities)):
+            density = densities.get((plan.of, level), 1.0)
+            for step in plan.at:
                 for seed in made.all_seeds:
-                    yield Line(made, folder, Run(plan, seed, level), source, density, step, **settings)
+                    yield Line(made, folder, Run(name, seed, level), plan.of, density, step, **settings)
+
+
+def copies_of(made: rt.Experiment) -> Iterator[tuple[str, rt.Instability]]:
+    """The plans that copy, by name."""
+    yield from ((name, plan) for name, plan in made.searches.items() if isinstance(plan, rt.Instability))
 
 
 def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
@@ -167,28 +188,79 @@ def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
         yield from (done.result() for done in track(as_completed(waiting), "Lines", total=len(waiting)))
 
 
-def report(rows: list[BarrierRow], summary: rt.Summary, title: str, plot: str, command: str) -> Iterator[str]:
+def report(rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary, title: str, plot: str) -> Iterator[str]:
     """The parts of the page."""
     yield f"# Instability of tickets: {title}"
-    yield f"Made by `{command}`. {took([summary])}"
+    yield f"Made by `{made.command}`. {took([summary])}"
+    yield "## Do tickets match where they are stable?"
+    yield from claim(Ticket.all(rows, made, summary), summary)
+    yield "## All barriers"
     yield f"![Barrier against the step of the copies]({plot})"
     yield (
         "From the state at a step, two copies train on with other draws; the barrier is how far the mean return of the "
         "policies on the straight line between them falls below the line between their returns. The noise floor is "
         "what 95 % of the seeds show as a barrier when one policy plays other episodes at each point; filled points, "
         "and `unstable`, are barriers shown to exceed it (paired by seed, Holm), `stable` those whose interval ends "
-        "below it. `policies` is how far the policies on the line are from those at its ends, at most."
+        "below it. `nats` is how far the policies on the line are from those at its ends, at most, mean over seeds "
+        "and its interval: of states that are fixed, so that two equal policies show 0."
     )
     yield "\n".join(barrier_table(rows))
-    yield f"Whether the tickets match dense (see [{summary.name}]({summary.name}/report.md)):"
-    yield "\n".join(matches(summary))
 
 
-def matches(summary: rt.Summary) -> Iterator[str]:
-    """How well the tickets themselves do, a row for each search and density."""
-    yield "| search | density | normalised return | typical | matches |\n|---|---:|---:|---|---|"
-    for search in summary.searches:
-        for level in search.levels if search.name in COPIED else ():
-            typical, _, matching = level.verdicts
-            score = "–" if level.normalised is None else f"{level.normalised:.2f}"
-            yield f"| {search.name} | {level.density:.3g} | {score} | {typical} | {matching} |"
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket, how stable it is from where its own training starts, and how well it does.
+
+    Args:
+        level: what it returns.
+        start: of its training, in environment steps.
+        stability: of copies from there.
+    """
+
+    level: LevelSummary
+    start: int
+    stability: Stability
+
+    @classmethod
+    def all(cls, rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary) -> list["Ticket"]:
+        """Those of which there are copies."""
+        found = stabilities(rows)
+        starts = {plan.of: plan.at[0] for _, plan in copies_of(made)}
+        return [
+            cls(level, starts[search.name], found[search.name, same_density(level.density), starts[search.name]])
+            for search in summary.searches
+            if search.name in starts
+            for level in search.levels
+        ]
+
+    @property
+    def typical(self) -> bool | None:
+        """Whether it typically does as well as dense."""
+        return None if self.level.comparison is None else self.level.comparison.typical
+
+
+def claim(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
+    """Whether those that are stable are those that match, as a sentence and a table."""
+    cells = Counter((each.stability.stable, each.typical) for each in tickets)
+    agree, differ = cells[True, True] + cells[False, False], cells[True, False] + cells[False, True]
+    yield (
+        f"Of {len(tickets)} tickets, {cells[True, True]} are stable from their start and typically do as well as "
+        f"dense, {cells[False, False]} are neither: that is {agree} as the claim has it. {cells[True, False]} are "
+        f"stable and not typical, {cells[False, True]} unstable and typical: {differ} against it. Of the other "
+        f"{len(tickets) - agree - differ}, stability is undecided."
+    )
+    yield "\n".join(ticket_table(tickets, summary))
+    yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."
+
+
+def ticket_table(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
+    """Lines of Markdown, a row for each ticket; barriers in units of what dense returns more than a random policy."""
+    yield "| search | density | starts at | barrier, normalised | | normalised return | typical |"
+    yield "|---|---:|---:|---:|---|---:|---|"
+    anchors = summary.judge.anchors
+    for each in tickets:
+        barrier = "–" if anchors is None else f"{each.stability.barrier / (anchors.dense - anchors.random):.3f}"
+        score = "–" if each.level.normalised is None else f"{each.level.normalised:.2f}"
+        typical, _, _ = each.level.verdicts
+        told = (each.level.search, f"{each.level.density:.3g}", f"{each.start:,}", barrier, each.stability.verdict)
+        yield f"| {' | '.join((*told, score, typical))} |"

@@ -16,7 +16,7 @@ from rl_tickets.tickets.archive import write_whole
 class Asked:
     """What the command line asks of a study."""
 
-    seeds: int = 10
+    seeds: int = 20
     """Training seeds; another number needs a folder of its own."""
     jobs: int = 2
     """Worker processes, each with one torch thread."""
@@ -50,17 +50,16 @@ class Asked:
 Some = TypeVar("Some", bound=Asked)
 
 
-def conduct(study: Callable[[Some], None], folder: str, asking: type[Some], *, extra: str | None = None) -> None:
+def conduct(study: Callable[[Some], None], usual: Some, *, extra: str | None = None) -> None:
     """The command line of a script: the study, as it is asked for.
 
     Killed and started again, a study goes on where it was; what a user can mend ends with one sentence.
 
     Args:
         study: its docstring describes it.
-        folder: of its results, below results/.
-        asking: what can be asked.
+        usual: what is asked where nothing else is.
         extra: the extra of this package that brings the environment.
     """
-    asked = tyro.cli(asking, default=asking(out=Path("results") / folder), description=study.__doc__)
+    asked = tyro.cli(type(usual), default=usual, description=study.__doc__)
     with mendable(extra=extra):
         study(asked)

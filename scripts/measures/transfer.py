@@ -60,14 +60,6 @@ class Family:
         return replace(self, agents={name: self.agents[name] for name in kept}, targets=(self.trained_in[-1],))
 
 
-@dataclass(frozen=True)
-class AskedTransfers(Asked):
-    """What the command line asks of the study."""
-
-    seeds: int = 20
-    """Training seeds; another number needs a folder of its own."""
-
-
 def study(
     experiment: rt.Experiment,
     families: Mapping[str, Family],
@@ -75,6 +67,7 @@ def study(
     title: str,
     *,
     at: Sequence[float],
+    seeds: int = 20,
     extra: str | None = None,
 ) -> None:
     """The command line of a script.
@@ -85,15 +78,16 @@ def study(
         folder: of the results, below results/.
         title: of the report.
         at: densities at which tickets are trained elsewhere and compared.
+        seeds: where no other number is asked for.
         extra: the extra of this package that brings the environment.
     """
 
-    def transfer(asked: AskedTransfers) -> None:
+    def transfer(asked: Asked) -> None:
         """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts."""
         made = replace(experiment, seeds=asked.seeds, dense_seeds=None, command=asked.command)
         asked.publish(report(smaller(made) if asked.smoke else made, families, at, title, asked))
 
-    conduct(transfer, folder, AskedTransfers, extra=extra)
+    conduct(transfer, Asked(seeds=seeds, out=Path("results") / folder), extra=extra)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:

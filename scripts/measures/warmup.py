@@ -7,6 +7,7 @@ Learning rate x warm-up x rewind point, as Frankle & Carbin 2019 (arXiv 1803.036
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,13 @@ from rl_tickets.report.wording import between, p_value, spanned
 
 WARMUPS = {"without warm-up": 0.0, "warm-up over a tenth of training": 0.1}
 """Title -> part of training over which the learning rate rises."""
+DENSE_FOR_EACH = 2
+"""Dense runs for each seed: verdicts need more of them than of tickets."""
 SMOKE = 12
 """Rollouts of a training that is to show that everything works."""
 Cells = dict[tuple[str, str], tuple[str, str]]
+Found = Mapping[str, Mapping[str, rt.Summary]]
+"""Title of the warm-up -> learning rate -> what was found."""
 NARROW = 32
 """Units of a layer of an agent that is to show that everything works."""
 
@@ -39,12 +44,19 @@ class Heat:
         rates: learning rates at the start, from which they fall linearly to 0.
         points: steps to rewind to.
         agent: in words, for titles.
+        seeds: where no other number is asked for.
     """
 
     make_model: Callable[..., BaseAlgorithm]
     rates: tuple[float, ...]
     points: tuple[int, ...]
     agent: str
+    seeds: int = 20
+
+    @property
+    def usual(self) -> str:
+        """The search that rewinds to the first of the points."""
+        return called(self.points[0])
 
 
 def annealed(start: float, progress: float) -> float:
@@ -73,21 +85,21 @@ def study(experiment: rt.Experiment, heat: Heat, folder: str, *, extra: str | No
         }
         asked.publish(page(found, heat, asked))
 
-    conduct(warmup, folder, Asked, extra=extra)
+    conduct(warmup, Asked(seeds=heat.seeds, out=Path("results") / folder), extra=extra)
 
 
 def of_agent(experiment: rt.Experiment, heat: Heat, rate: float, over: float, asked: Asked) -> rt.Experiment:
     """Tickets of one agent, rewound to each point, and the controls of all."""
     falling = partial(annealed, rate)
     searches: dict[str, rt.Plan] = {called(at): rt.IMP(rewind=rt.Rewind(at=at)) for at in heat.points}
-    for at in heat.points:
-        searches[f"{called(at)}_reinit"] = rt.Control(rt.random_reinit, of=called(at))
+    # Of a ticket that is rewound to a later step, other weights would start there after the warm-up of a schedule.
+    searches[f"{heat.usual}_reinit"] = rt.Control(rt.random_reinit, of=heat.usual)
     made = replace(
         experiment,
         name=f"rate_{rate:g}_warmup_{over:g}",
         make_model=partial(heat.make_model, learning_rate=rt.Warmup(falling, over=over) if over else falling),
         seeds=asked.seeds,
-        dense_seeds=asked.seeds,
+        dense_seeds=DENSE_FOR_EACH * asked.seeds,
         searches=searches,
         command=asked.command,
     )
@@ -107,27 +119,18 @@ def smaller(made: rt.Experiment) -> rt.Experiment:
     return small.scaled(SMOKE * rollout, rollout=rollout)
 
 
-def page(found: Mapping[str, Mapping[str, rt.Summary]], heat: Heat, asked: Asked) -> Iterator[str]:
+def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
     """The parts of the report; the figures are written beside it."""
     yield f"# Warm-up, learning rate and rewinding: {heat.agent}"
-    every = [summary for agents in found.values() for summary in agents.values()]
-    yield f"Made by `{asked.command}`. {took(every)}"
-    if problems := sorted({each.problem for each in every if each.problem}):
-        yield f"Nothing can be compared: {', '.join(problems)}."
-        return
-    for name, other in (("dense", "dense"), ("re-initialised", "reinit")):
-        matrices = [Matrix.of(title, agents, cells(agents, heat.points, other)) for title, agents in found.items()]
-        axes = {"up": "rewound to step", "across": "learning rate"}
-        save(heat_maps(matrices, f"Tickets less {name}: {heat.agent}", **axes), asked.folder / f"less_{other}.png")
-        yield f"## Tickets less {name}"
-        yield f"![Tickets less {name}](less_{other}.png)"
-        for matrix in matrices:
-            yield f"Tickets less {name}, {matrix.title}:"
-            yield "\n".join(matrix_table(matrix, **axes))
+    yield f"Made by `{asked.command}`. {took(summary for agents in found.values() for summary in agents.values())}"
     yield (
-        "Normalised return (0: a random policy; 1: that agent's own dense runs), averaged over the sparse densities, "
-        "paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
+        "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs), averaged over the sparse "
+        "densities, paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
     )
+    for other in ("dense", "re-initialised"):
+        for what, file, summaries in (("final policies", "", found), ("while training", "_training", training(found))):
+            yield f"## Tickets less {other}, {what}"
+            yield from maps(summaries, heat, other, what, asked.folder / f"less_{other}{file}.png")
     yield "## What warm-up changes"
     yield "\n".join(changes(found, heat.points))
     yield (
@@ -135,20 +138,41 @@ def page(found: Mapping[str, Mapping[str, rt.Summary]], heat: Heat, asked: Asked
         "nearer to their dense agent."
     )
     yield "## The agents"
-    yield "\n".join(agents_table(found))
+    yield "\n".join(agents_table(found, heat.points))
 
 
-def cells(agents: Mapping[str, rt.Summary], points: tuple[int, ...], other: str) -> Cells:
-    """Rewind point and learning rate -> the search, and what it is held against."""
+def training(found: Found) -> Found:
+    """By what they returned while they trained."""
     return {
-        (f"{at:,}", rate): (called(at), other if other == "dense" else f"{called(at)}_{other}")
-        for at in points
-        for rate in agents
+        title: {rate: each.training for rate, each in agents.items() if each.training is not None}
+        for title, agents in found.items()
     }
 
 
-def changes(found: Mapping[str, Mapping[str, rt.Summary]], points: tuple[int, ...]) -> Iterator[str]:
-    """A row for each learning rate and rewind point."""
+def maps(found: Found, heat: Heat, other: str, what: str, file: Path) -> Iterator[str]:
+    """A figure and its tables."""
+    pairs = cells_less_dense if other == "dense" else cells_less_reinit
+    matrices = [Matrix.of(title, agents, pairs(agents, heat)) for title, agents in found.items()]
+    axes = {"up": "rewound to step", "across": "learning rate"}
+    save(heat_maps(matrices, f"Tickets less {other}, {what}: {heat.agent}", **axes), file)
+    yield f"![Tickets less {other}, {what}]({file.name})"
+    for matrix in matrices:
+        yield f"Tickets less {other}, {what}, {matrix.title}:"
+        yield "\n".join(matrix_table(matrix, **axes))
+
+
+def cells_less_dense(agents: Mapping[str, rt.Summary], heat: Heat) -> Cells:
+    """Rewind point and learning rate -> the search, and dense."""
+    return {(f"{at:,}", rate): (called(at), "dense") for at in heat.points for rate in agents}
+
+
+def cells_less_reinit(agents: Mapping[str, rt.Summary], heat: Heat) -> Cells:
+    """Of tickets rewound to the first point -> the search, and its control."""
+    return {(f"{heat.points[0]:,}", rate): (heat.usual, f"{heat.usual}_reinit") for rate in agents}
+
+
+def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
+    """A row for each learning rate and rewind point at which both agents have a scale."""
     cold, warm = found.values()
     made = {
         (rate, at): rt.contrast(
@@ -156,20 +180,31 @@ def changes(found: Mapping[str, Mapping[str, rt.Summary]], points: tuple[int, ..
         )
         for rate in cold
         for at in points
+        if not (cold[rate].problem or warm[rate].problem)
     }
-    adjusted = holm([change.p for change in made.values()])
+    adjusted = holm([change.p for change in made.values()]) if made else ()
     yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
     for ((rate, at), change), p in zip(made.items(), adjusted, strict=True):
         told = (between(change.difference, change.interval), p_value(p).removeprefix("p ").removeprefix("= "))
         yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
 
 
-def agents_table(found: Mapping[str, Mapping[str, rt.Summary]]) -> Iterator[str]:
-    """What each agent returns densely, and where all of it is."""
-    yield "| learning rate | | dense return: IQM [95 %] | failed | |\n|---:|---|---:|---:|---|"
+def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
+    """What each agent returns densely, down to where its tickets typically do as well, and where all of it is."""
+    sparsest = " | ".join(f"typical down to, rewound to {at:,}" for at in points)
+    yield f"| learning rate | | dense return: IQM [95 %] | failed | {sparsest} | |"
+    yield "|---:|---|---:|---:|" + "---:|" * len(points) + "---|"
     for title, agents in found.items():
         for rate, summary in agents.items():
             dense = summary.dense
-            told = spanned(dense.returned, dense.returned_interval)
+            told = (spanned(dense.returned, dense.returned_interval), f"{dense.failed} of {len(dense.scores)}")
+            typical = (sparsest_typical(summary, called(at)) for at in points)
             place = f"[{summary.name}]({summary.name}/report.md)"
-            yield f"| {rate} | {title} | {told} | {dense.failed} of {len(dense.scores)} | {place} |"
+            yield f"| {rate} | {title} | {' | '.join((*told, *typical))} | {place} |"
+
+
+def sparsest_typical(summary: rt.Summary, search: str) -> str:
+    """The sparsest density at which a search typically does as well as dense."""
+    levels = next(each.levels for each in summary.searches if each.name == search)
+    typical = [level.density for level in levels if level.comparison is not None and level.comparison.typical]
+    return f"{min(typical):.3g}" if typical else "–"
