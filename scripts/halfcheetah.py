@@ -4,6 +4,8 @@ Its networks are 2x64 in place of 2x256. The contrast that is tested: IMP's tick
 re-initialised weights, mean over the densities that have controls.
 """
 
+from collections.abc import Callable
+
 import gymnasium as gym
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -17,7 +19,7 @@ def make_env() -> gym.Env:
     return gym.make("HalfCheetah-v5")
 
 
-def make_model(seed: int) -> PPO:
+def make_model(seed: int, make_env: Callable[[], gym.Env] = make_env) -> PPO:
     return PPO(
         "MlpPolicy",
         VecNormalize(make_vec_env(make_env, n_envs=1, seed=seed), gamma=0.98),

@@ -14,7 +14,7 @@ def make_env() -> gym.Env:
     return gym.make("MountainCar-v0")
 
 
-def make_model(seed: int) -> DQN:
+def make_model(seed: int, width: int = 512) -> DQN:
     return DQN(
         "MlpPolicy",
         make_env(),
@@ -28,7 +28,7 @@ def make_model(seed: int) -> DQN:
         gradient_steps=8,
         exploration_fraction=0.2,
         exploration_final_eps=0.07,
-        policy_kwargs={"net_arch": [512, 512]},
+        policy_kwargs={"net_arch": [width, width]},
         seed=seed,
         device="cpu",
     )

@@ -1,11 +1,13 @@
 """The measurement behind rewinding, off-policy, on MountainCar-v0: DQN, going back to another step or with fewer parts.
 
-The schedule that goes on, or begins again, is that of its exploration.
+Its networks are 2x64. The schedule that goes on, or begins again, is that of its exploration.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from mountaincar import experiment as mountaincar
+from mountaincar import make_model
 
 import rl_tickets as rt
 
@@ -13,7 +15,8 @@ LATE = 12_000
 experiment = replace(
     mountaincar,
     name="rewinding_mountaincar",
-    densities=(1.0, 0.5, 0.25, 0.125, 0.0625),
+    make_model=partial(make_model, width=64),
+    densities=(1.0, 0.5, 0.25, 0.125),
     searches={
         "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
         "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),

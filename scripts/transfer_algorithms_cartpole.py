@@ -9,7 +9,7 @@ import gymnasium as gym
 from cartpole import experiment as cartpole
 from cartpole import make_env
 from cartpole import make_model as make_ppo
-from measures.transfer import Agent, Family, study
+from measures.transfer import OWN_HEADS, Agent, Family, study
 from stable_baselines3 import A2C, DQN
 from stable_baselines3.common.env_util import make_vec_env
 
@@ -45,7 +45,7 @@ ALGORITHMS = {"ppo": Agent(make_ppo), "a2c": Agent(make_a2c), "dqn": Agent(make_
 if __name__ == "__main__":
     study(
         replace(cartpole, total_timesteps=100_000),
-        {"algorithms": Family("Other algorithms", ALGORITHMS, otherwise=rt.dense_layer)},
+        {"algorithms": Family("Other algorithms", ALGORITHMS, otherwise=rt.dense_layer, note=OWN_HEADS)},
         "transfer_algorithms_cartpole",
         "Transfer of tickets between algorithms on CartPole",
         at=cartpole.densities[3:],

@@ -69,7 +69,7 @@ OPTIMIZERS = {
 BUDGETS = {
     "quarter": in_physics(budget=0.25),
     "once": in_physics(),
-    "four times": in_physics(budget=4.0),
+    "four_times": in_physics(budget=4.0),
     "long": PHYSICS["long"],
     "weak": PHYSICS["weak"],
 }

@@ -23,6 +23,7 @@ from tiny import PPO_EXPERIMENT, ROOT
 import rl_tickets as rt
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.lab.command_line import Flags
+from rl_tickets.report.barriers import BarrierRow
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Setting
 
@@ -39,7 +40,9 @@ TOOLS = (
     "overlaps",
     "transfer_algorithms_cartpole",
     "transfer_cartpole",
+    "transfer_halfcheetah",
     "transfer_lunarlander",
+    "transfer_pendulum",
     "verdicts",
     "warmup_cartpole",
     "warmup_lunarlander",
@@ -238,3 +241,27 @@ def test_tickets_that_are_gone_are_told(monkeypatch: pytest.MonkeyPatch, capsys:
     with pytest.raises(SystemExit):
         script.main(ROOT / "results" / "cartpole_ppo")
     assert "has no tickets of 'imp': run the experiment again" in capsys.readouterr().err
+
+
+def test_the_claim_about_stable_tickets_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tickets whose copies are made stable exactly where they are typical, and one that is made to break the claim."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = load(ROOT / "scripts" / "measures" / "instability.py", monkeypatch)
+    summary = rt.Summary.read(ROOT / "results" / "cartpole_sweep")
+    searches = {"imp": rt.IMP(), "imp_copies": rt.Instability(of="imp")}
+    experiment = replace(PPO_EXPERIMENT, searches=searches, callback=None)
+    levels = next(each.levels for each in summary.searches if each.name == "imp")
+    typical = {level.density: bool(level.comparison and level.comparison.typical) for level in levels}
+    assert {*typical.values()} == {True, False}
+    for broken in ([], [levels[0].density]):
+        rows = [
+            BarrierRow("imp", density, seed, 0, seed / 8 + 80 * (well == (density in broken)), 9.0, 0.1, (1.0, 1.0))
+            for density, well in typical.items()
+            for seed in range(8)
+        ]
+        text = next(script.claim(script.Ticket.all(rows, experiment, summary), summary))
+        counted = [int(number) for number in re.findall(r"\d+", text)]
+        well = sum(typical.values())
+        ill = len(typical) - well
+        lost = len(broken)
+        assert counted == [len(typical), well - lost, ill, len(typical) - lost, 0, lost, lost, 0]

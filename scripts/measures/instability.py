@@ -247,7 +247,7 @@ def claim(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
         f"Of {len(tickets)} tickets, {cells[True, True]} are stable from their start and typically do as well as "
         f"dense, {cells[False, False]} are neither: that is {agree} as the claim has it. {cells[True, False]} are "
         f"stable and not typical, {cells[False, True]} unstable and typical: {differ} against it. Of the other "
-        f"{len(tickets) - agree - differ}, stability is undecided."
+        f"{len(tickets) - agree - differ}, one or the other is undecided."
     )
     yield "\n".join(ticket_table(tickets, summary))
     yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."

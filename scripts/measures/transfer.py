@@ -14,6 +14,12 @@ from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
 from rl_tickets.search.misfits import MakeMask
 
+OWN_HEADS = (
+    "Layers without a counterpart are the target's own, and dense: tickets from another algorithm keep more weights "
+    "than the target's own at the same level, and only re-initialised ones have exactly their masks."
+)
+"""What has to be known where layers that do not fit are dense."""
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -40,6 +46,7 @@ class Family:
         targets: names of those that tickets are trained in; None: all.
         beside: name of the agent whose tickets all others are held against too; None: none.
         otherwise: what becomes of layers that do not fit, see `rt.transfer`.
+        note: what has to be known beside the figures.
     """
 
     title: str
@@ -47,6 +54,7 @@ class Family:
     targets: tuple[str, ...] | None = None
     beside: str | None = None
     otherwise: MakeMask = rt.refuse_layer
+    note: str = ""
 
     @property
     def trained_in(self) -> tuple[str, ...]:
@@ -153,7 +161,7 @@ def came_from(source: str) -> str:
 def page(family: Family, found: Mapping[str, rt.Summary], levels: Sequence[int], out: Path, name: str) -> Iterator[str]:
     """The family's part of the report, and its figures beside it."""
     yield f"## {family.title}"
-    yield took(found.values())
+    yield f"{took(found.values())} {family.note}".strip()
     training = {target: summary.training for target, summary in found.items() if summary.training is not None}
     for what, file, targets in (
         ("return of the final policies", name, found),
