@@ -249,6 +249,9 @@ OPTIONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "a2c": a2c,
     "a2c with several environments": partial(a2c, env=partial(pendulum, 3, True), normalize_advantage=True),
     "a2c with adam": partial(a2c, use_rms_prop=False),
+    "sgd": partial(ppo, **optimizer(torch.optim.SGD, momentum=0.9, weight_decay=0.1)),
+    "sgd, nesterov": partial(a2c, **optimizer(torch.optim.SGD, momentum=0.8, nesterov=True)),
+    "sgd without momentum": partial(ppo, **optimizer(torch.optim.SGD)),
     "rmsprop as in tensorflow": partial(a2c, **optimizer(RMSpropTFLike, eps=1e-5)),
 }
 
@@ -582,7 +585,15 @@ def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours() -> Non
         assert differing(with_it, without) == []
 
 
-@pytest.mark.parametrize("make", [exploding, a2c, partial(a2c, **optimizer(RMSpropTFLike, eps=1e-5))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        exploding,
+        a2c,
+        partial(a2c, **optimizer(RMSpropTFLike, eps=1e-5)),
+        partial(a2c, **optimizer(torch.optim.SGD, momentum=0.9)),
+    ],
+)
 def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(
     make: Callable[[int], BaseAlgorithm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -829,7 +840,8 @@ REASONS: dict[str, Callable[[int], BaseAlgorithm]] = {
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **ON),
     "OwnForward has a forward method of its own": partial(ppo, policy=OwnForward),
     "its policy squashes actions": partial(ppo, env=pendulum, policy=Squashing),
-    "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD)),
+    "its optimizer (SGD) is not": partial(ppo, **optimizer(torch.optim.SGD, momentum=0.9, dampening=0.1)),
+    "its optimizer (RMSprop) is not": partial(ppo, **optimizer(torch.optim.RMSprop, momentum=0.9)),
     "its optimizer (Adam) is not": partial(ppo, **optimizer(torch.optim.Adam, amsgrad=True)),
     "its policy changes its buffer 'features_extractor.scale'": partial(
         ppo, policy_kwargs=small(features_extractor_class=Counting)

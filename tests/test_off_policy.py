@@ -143,6 +143,8 @@ OPTIONS: dict[str, Make] = {
     "dqn: polyak, rmsprop": partial(
         dqn, tau=0.3, target_update_interval=3, **optimizer(torch.optim.RMSprop, alpha=0.9)
     ),
+    "dqn: sgd": partial(dqn, **optimizer(torch.optim.SGD, momentum=0.9)),
+    "td3: sgd without momentum": partial(td3, **optimizer(torch.optim.SGD)),
     "dqn: three steps": partial(dqn, n_steps=3, env=choices),
     "dqn: three steps, normalised": partial(dqn, n_steps=3, env=partial(choices, 2, True)),
     "dqn: small memory": partial(dqn, env=choices, **SMALL_MEMORY),
@@ -740,7 +742,7 @@ REASONS: dict[str, Make] = {
     "OwnPredict has a predict method of its own": partial(dqn, policy=OwnPredict),
     "its transitions are kept in a OwnBuffer": partial(dqn, replay_buffer_class=OwnBuffer),
     "it trains after episodes, which end at different steps": partial(dqn, train_freq=(1, "episode")),
-    "its optimizer (SGD) is not": partial(dqn, **optimizer(torch.optim.SGD)),
+    "its optimizer (SGD) is not": partial(dqn, **optimizer(torch.optim.SGD, momentum=0.9, dampening=0.1)),
     "its policy has a Dropout layer": partial(dqn, policy_kwargs=small(activation_fn=torch.nn.Dropout)),
 }
 

@@ -133,20 +133,20 @@ class Stack:
         lent = self._lent[slot]
         assert lent is not None, "publish follows place"
         for path, part in self.parts.items():
-            count = self._count(path, slot)
-            if not count or (path in lent.published and isinstance(count, torch.Tensor)):
+            begun = bool(self.counts[path][slot])
+            if not begun or (path in lent.published and not isinstance(self._count(path, slot), int)):
                 continue  # A tensor is a view, and counts by itself.
             optimizer = self.optimizer(path, model)
             for name in part.names:
-                state = optimizer.state[lent.tensors[name]]
-                state["step"] = self._count(path, slot)
-                for key, moment in self.moments[name].items():
-                    state[key] = _of_slot(moment, slot)
+                moments = {key: _of_slot(moment, slot) for key, moment in self.moments[name].items()}
+                count = self._count(path, slot)
+                if kept := moments if count is None else {"step": count, **moments}:
+                    optimizer.state[lent.tensors[name]].update(kept)
             if path not in lent.published:
                 self._note(slot, model, lent.tensors)
 
-    def _count(self, path: str, slot: int) -> torch.Tensor | int:
-        """How many steps an optimizer has made, as it keeps that: a tensor of its own for each of its weights."""
+    def _count(self, path: str, slot: int) -> torch.Tensor | int | None:
+        """How many steps an optimizer has made, as it keeps that: a tensor of its own for each of its weights, or none."""
         return self.parts[path].rule.count(_of_slot(self.counts[path], slot))
 
     def _note(self, slot: int, model: Any, tensors: dict[str, torch.Tensor]) -> None:

@@ -26,7 +26,7 @@ from rl_tickets.training.cohorts.off_policy.exploring import is_known
 from rl_tickets.training.cohorts.off_policy.group import OffPolicyGroup
 from rl_tickets.training.cohorts.off_policy.kinds import kind_of, kinds
 from rl_tickets.training.cohorts.off_policy.understudy import spent
-from rl_tickets.training.cohorts.optimizers import rule_of
+from rl_tickets.training.cohorts.optimizers import KNOWN_OPTIMIZERS, rule_of
 from rl_tickets.training.cohorts.stack import Part
 from rl_tickets.training.cohorts.understudy import Understudy
 
@@ -111,8 +111,7 @@ def _parts(model: Any, algorithm: Algorithm) -> Iterator[tuple[str, Part]]:
         raise CannotJoin("it has other optimizers than SB3's own")
     for path, optimizer in zip(algorithm.optimizers, optimizers, strict=True):
         if (rule := rule_of(optimizer)) is None:
-            kind = type(optimizer).__name__
-            raise CannotJoin(f"its optimizer ({kind}) is not an Adam, AdamW or RMSprop with one group of parameters")
+            raise CannotJoin(f"its optimizer ({type(optimizer).__name__}) is not {KNOWN_OPTIMIZERS}")
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         if any(id(p) not in names for p in trained):
             raise CannotJoin("its optimizer trains what its policy does not show")

@@ -24,7 +24,7 @@ from rl_tickets.training.cohorts.on_policy.losses import loss_of
 from rl_tickets.training.cohorts.on_policy.sampling import Sampler, sampler_of
 from rl_tickets.training.cohorts.on_policy.stepped import stepped
 from rl_tickets.training.cohorts.on_policy.understudy import spent
-from rl_tickets.training.cohorts.optimizers import Rule, rule_of
+from rl_tickets.training.cohorts.optimizers import KNOWN_OPTIMIZERS, Rule, rule_of
 from rl_tickets.training.cohorts.stack import Part
 from rl_tickets.training.cohorts.understudy import Understudy
 from rl_tickets.training.observing import MASKS
@@ -111,7 +111,7 @@ def _rule(model: OnPolicyAlgorithm) -> Rule:
     optimizers, rule = anatomy.optimizers(model), rule_of(model.policy.optimizer)
     if len(optimizers) > 1 or rule is None:
         kinds = ", ".join(type(optimizer).__name__ for optimizer in optimizers.values())
-        raise CannotJoin(f"its optimizer ({kinds}) is not a single Adam, AdamW or RMSprop with one group of parameters")
+        raise CannotJoin(f"its optimizer ({kinds}) is not {KNOWN_OPTIMIZERS}")
     return rule
 
 
