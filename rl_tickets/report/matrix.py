@@ -173,8 +173,9 @@ def _write(axes: Axes, matrix: Matrix, norm: TwoSlopeNorm, colours: Colormap) ->
 
 def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Iterator[str]:
     """The same numbers with their intervals, as lines of Markdown."""
-    yield f"| {' | '.join((up, across, *HEADS))} |"
-    yield "|---|---|---:|---:|---:|---:|"
+    if matrix.cells:
+        yield f"| {' | '.join((up, across, *HEADS))} |"
+        yield "|---|---|---:|---:|---:|---:|"
     for (source, target), cell in matrix.cells.items():
         p = p_value(matrix.p[source, target]).removeprefix("p ").removeprefix("= ") if cell.enough else TOO_FEW
         told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)

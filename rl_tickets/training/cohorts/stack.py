@@ -146,7 +146,7 @@ class Stack:
                 self._note(slot, model, lent.tensors)
 
     def _count(self, path: str, slot: int) -> torch.Tensor | int | None:
-        """How many steps an optimizer has made, as it keeps that: a tensor of its own for each of its weights, or none."""
+        """How many steps an optimizer has made, as it keeps that: a tensor for each weight, a number, or nothing."""
         return self.parts[path].rule.count(_of_slot(self.counts[path], slot))
 
     def _note(self, slot: int, model: Any, tensors: dict[str, torch.Tensor]) -> None:
