@@ -1,0 +1,86 @@
+"""The studies of several experiments, each on agents of a few steps: what they train, and what their pages hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from stable_baselines3 import PPO
+from tiny import PPO_EXPERIMENT, ROOT, make_ppo
+
+import rl_tickets as rt
+from rl_tickets.report.rows import LevelRow
+from rl_tickets.report.tables import read_levels
+
+LITTLE = replace(PPO_EXPERIMENT, searches={}, callback=None, trainer=rt.Plain(), dense_seeds=None)
+
+
+@pytest.fixture
+def measures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The scripts' own package, as Python finds it when a script runs."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "a_study.py")])
+    import measures
+
+    return measures
+
+
+def levels(folder: Path) -> dict[str, list[int]]:
+    """Search -> levels that it trained, of the first seed."""
+    rows: list[LevelRow] = sorted(read_levels(folder), key=lambda row: row.run)
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        if row.run.seed == 0:
+            found.setdefault(row.run.search, []).append(row.run.level)
+    return found
+
+
+def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path) -> None:
+    from measures.study import Asked
+    from measures.transfer import Agent, Family, report
+
+    agents = {"usual": Agent(make_ppo), "longer": Agent(make_ppo, budget=2.0)}
+    family = Family("All", agents, targets=("usual",), beside="longer", note="Mind the heads.")
+    asked = Asked(seeds=2, jobs=1, out=tmp_path)
+    parts = list(report(LITTLE, {"all": family}, (0.2,), "Exchange", asked))
+    own = {"dense": [0], "own": [1, 2], "own_reinit": [2]}
+    assert levels(tmp_path / "all_longer") == own
+    assert levels(tmp_path / "all_usual") == own | {"from_longer": [2], "from_longer_reinit": [2]}
+    described = (json.loads((tmp_path / f"all_{name}" / "experiment.json").read_text()) for name in agents)
+    assert [each["settings"]["total_timesteps"] for each in described] == [160, 320]
+    told = "\n".join(parts)
+    assert "Mind the heads." in told
+    for what in ("the target's own", "re-initialised", "dense", "those from longer"):
+        assert f"Tickets less {what}, return of the final policies:" in told
+    for figure in ("all.png", "all_training.png"):
+        assert f"({figure})" in told
+        assert (tmp_path / figure).stat().st_size > 10_000
+
+
+def sized(seed: int, learning_rate: Callable[[float], float], width: int = 16) -> PPO:
+    return make_ppo(seed, learning_rate=learning_rate, policy_kwargs={"net_arch": [width]})
+
+
+def test_warmup_is_varied_with_rate_and_rewind_point(measures: ModuleType, tmp_path: Path) -> None:
+    from measures.study import Asked
+    from measures.warmup import Heat, agents_table, changes, of_agent, page
+
+    heat = Heat(sized, rates=(1e-3,), points=(0, 64), agent="PPO")
+    asked = Asked(seeds=2, jobs=1, out=tmp_path)
+    made = {over: of_agent(LITTLE, heat, 1e-3, over, asked) for over in (0.0, 0.5)}
+    risen = [made[over].make_model(0).lr_schedule(1.0) for over in made]
+    assert risen == [1e-3, 0.0]
+    found = {f"over {over}": {"0.001": rt.run(each, jobs=1, out=tmp_path)} for over, each in made.items()}
+    for each in made.values():
+        kept = {"rewound_0": [1, 2], "rewound_64": [1, 2], "rewound_0_reinit": [1, 2]}
+        assert levels(tmp_path / each.name) == {"dense": [0], **kept}
+    told = "\n".join(page(found, heat, asked))
+    assert all(f"## {name}" in told for name in ("Tickets less dense", "What warm-up changes", "The agents"))
+    assert len(list(agents_table(found, heat.points))) == 2 + len(found)
+    lost = {title: {"0.001": replace(each["0.001"], problem="nobody learned")} for title, each in found.items()}
+    assert len(list(changes(lost, heat.points))) == 1, "agents without a scale are left out, and the others stay"
