@@ -83,8 +83,7 @@ class Transfer(Plan):
         at: densities at which they are trained, of the sparse ones of this experiment; None: at all.
 
     Raises:
-        TypeError: `of` is neither.
-        ValueError: densities outside (0, 1].
+        TypeError: `of` is neither, or `at` no densities.
 
     Example:
         >>> Transfer(of=SavedTickets("results/cartpole_ppo/tickets/imp")).needs
