@@ -109,6 +109,7 @@ def legend(figure: Figure, axes: Axes, heading: str = "", extra: Sequence[tuple[
         labelcolor=INK,
         title=heading or None,
         title_fontproperties={"size": 9, "weight": "bold"},
+        handlelength=3.2,  # Dashes show on both sides of a marker.
         alignment="left",
     )
 
