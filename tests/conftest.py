@@ -1,13 +1,17 @@
-"""One torch thread: results depend on their number, and two test processes share two cores."""
+"""What all tests share: one torch thread, cohorts that do not compile, plots that are not sharp."""
 
 import signal
 
 import pytest
 import torch
 
+from rl_tickets.report import looks
 from rl_tickets.training.cohorts import tracing
 
-torch.set_num_threads(1)
+COMPILER, COMPILED = tracing.compiler, tracing._COMPILED
+tracing.compiler = lambda: None  # Of module fixtures too: see `compiling`.
+looks.DPI = 30  # Sharp plots take as long as a tiny experiment's training.
+torch.set_num_threads(1)  # Results depend on their number, and two test processes share two cores.
 # A shell's background jobs ignore Ctrl-C, and so would the scripts that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -17,12 +21,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore::rl_tickets.LayerCollapseWarning")
 
 
-@pytest.fixture
-def uncompiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cohorts run the traced graph as it is: compiling takes seconds, and changes no more than the last bits.
+@pytest.fixture(autouse=True)
+def compiling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cohorts run the traced graph as it is: compiling takes many seconds, and changes no more than the last bits.
 
-    Tests marked `compiled` compile all the same; so does everything that starts worker processes.
+    Tests marked `compiled` compile all the same, and so do scripts and the worker processes that experiments start.
     """
-    if "compiled" not in request.keywords:
-        monkeypatch.setattr(tracing, "compiler", lambda: None)
+    if "compiled" in request.keywords:
+        monkeypatch.setattr(tracing, "compiler", COMPILER)
+        monkeypatch.setattr(tracing, "_COMPILED", COMPILED)
+    else:
         monkeypatch.setattr(tracing, "_COMPILED", {})

@@ -31,7 +31,6 @@ from rl_tickets.training.draws import first_draws
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Run
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 Change = Callable[[Any], object]
 
 

@@ -48,9 +48,6 @@ TOLERANCE = 1e-5
 COHORTS, PLAIN = rt.Cohorts(), rt.Plain()
 
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
-
 class Choices(gym.Env[np.ndarray, Any]):
     """Rewards an action for each part of the observation; truncated after 7 steps."""
 

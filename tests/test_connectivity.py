@@ -504,7 +504,7 @@ def _dense(steps: tuple[int, ...]) -> tuple[Any, Any]:
     return model, (request, trained)
 
 
-def test_the_copies_train_in_cohorts_too(uncompiled: None, out: Path, tmp_path: Path) -> None:
+def test_the_copies_train_in_cohorts_too(out: Path, tmp_path: Path) -> None:
     """One cohort of all steps and both copies; few gradient steps, so that rounding turns no choice around."""
     searches = {name: EXPERIMENT.searches[name] for name in ("imp", "imp_copies")}
     rt.run(replace(EXPERIMENT, searches=searches, trainer=rt.Cohorts(seeds=2)), jobs=1, out=tmp_path)

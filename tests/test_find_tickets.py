@@ -273,7 +273,6 @@ def test_processes_of_earlier_levels_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trainer", [rt.Plain(), rt.Cohorts()])
-@pytest.mark.usefixtures("uncompiled")
 def test_an_error_names_level_and_seed(trainer: Any) -> None:
     envs: list[Noted] = []
 

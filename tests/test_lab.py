@@ -257,6 +257,7 @@ def test_more_seeds_are_trained_and_finished_ones_stay(tmp_path: Path) -> None:
     assert_same(tmp_path / "tiny", tmp_path / "at_once" / "tiny")
 
 
+@pytest.mark.compiled
 def test_seeds_give_the_same_bytes_however_many_there_are(tmp_path: Path) -> None:
     small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3))
     rt.run(replace(small, seeds=2, dense_seeds=2), jobs=1, out=tmp_path / "two")
@@ -267,7 +268,6 @@ def test_seeds_give_the_same_bytes_however_many_there_are(tmp_path: Path) -> Non
     assert [name for name in of_seeds if two[name] != seven[name]] == []
 
 
-@pytest.mark.usefixtures("uncompiled")
 def test_a_pool_of_dense_runs_stands_beside_the_searches(tmp_path: Path) -> None:
     """Those that no search goes on with train in the same groups, and change no byte of those that one does."""
     small = replace(ALL, searches={"imp": rt.IMP()}, densities=(1.0, 0.3), trainer=rt.Cohorts(seeds=3))

@@ -24,7 +24,6 @@ from test_cohort import OPTIONS, StopAt, Tags, a2c, largest_difference, ppo, tic
 import rl_tickets as rt
 from rl_tickets.training.draws import first_draws
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 Make = Callable[[int], BaseAlgorithm]
 
 

@@ -24,7 +24,6 @@ from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Run, Setting
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 Make = Callable[[int], BaseAlgorithm]
 TF = {"optimizer_class": RMSpropTFLike, "optimizer_kwargs": {"eps": 1e-5}}

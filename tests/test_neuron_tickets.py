@@ -19,7 +19,6 @@ import rl_tickets as rt
 from rl_tickets.report.tables import read_levels
 from rl_tickets.tickets.units import Units
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 DENSITIES = (1.0, 0.5, 0.25)
 
 

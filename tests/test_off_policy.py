@@ -53,7 +53,6 @@ from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.runs import Run
 from rl_tickets.training.trainers import Train
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 Make = Callable[[int], BaseAlgorithm]
 TOLERANCE = 1e-5
 OFF: dict[str, Any] = {

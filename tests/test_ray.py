@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from stable_baselines3.common.callbacks import BaseCallback
-from tiny import PPO_EXPERIMENT, ROOT, assert_same, make_env, wait_for
+from tiny import PPO_EXPERIMENT, ROOT, assert_same, make_env, run_script, wait_for
 
 import rl_tickets as rt
 from rl_tickets.lab.ray_executor import TRIES, RayExecutor
@@ -236,8 +235,7 @@ def test_a_script_stopped_and_gone_on_with(
     assert " 2.0 of 2 levels" in out
     assert f"Report      {tmp_path / 'there' / 'tiny' / 'report.md'}\n" in out
     monkeypatch.delenv(GATE)
-    monkeypatch.setattr(sys, "argv", [str(script), "--jobs", "1", "--out", str(tmp_path / "here")])
-    runpy.run_path(str(script), run_name="__main__")
+    assert run_script(script, "--jobs", 1, "--out", tmp_path / "here") == (0, "")
     assert_same(tmp_path / "there" / "tiny", tmp_path / "here" / "tiny")
 
 

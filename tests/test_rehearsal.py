@@ -30,8 +30,6 @@ from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.requests import Training
 from rl_tickets.training.runs import Run
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 
 class Averaging(Sines):
     """A running mean of what it sees while it trains: all zeros leave it where it is."""

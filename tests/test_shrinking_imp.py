@@ -22,7 +22,6 @@ from rl_tickets.report.rows import Run as Identity
 from rl_tickets.report.tables import read_levels, read_series
 from rl_tickets.training.runs import Run, Setting
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
 TRIMMED = [case for case in CASES if case.name not in ("own_heads", "crossq", "trpo")]
 by_case = pytest.mark.parametrize("case", TRIMMED, ids=lambda case: case.name)
 

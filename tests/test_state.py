@@ -39,7 +39,6 @@ every_trainer = pytest.mark.parametrize(
     [*((case, PLAIN) for case in CASES), *((BY_NAME[name], COHORTS) for name in JOINING)],
     ids=lambda value: value.name if isinstance(value, Case) else type(value).__name__,
 )
-pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 @cache

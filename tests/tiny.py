@@ -23,7 +23,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import rl_tickets as rt
+from rl_tickets.report import looks
 from rl_tickets.report.tables import read_levels
+from rl_tickets.training.cohorts import tracing
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,24 +118,34 @@ def assert_same(folder: Path, reference: Path) -> None:
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 """Forks a process that has no threads; forks of one that has had Ray, or torch, at work now and then never end."""
-FORKSERVER.set_forkserver_preload(["rl_tickets", "sb3_contrib"])
+# The first optimizer imports `torch._dynamo`, for a second.
+FORKSERVER.set_forkserver_preload(["rl_tickets", "sb3_contrib", "torch._dynamo"])
 
 
-def child(act: Callable[[], object]) -> BaseProcess:
-    """A process that will act where this one stands now, and need not import what takes long."""
-    return FORKSERVER.Process(target=_act, args=(cloudpickle.dumps(act), dict(os.environ)))
+def child(act: Callable[[], object], *, as_here: bool = True) -> BaseProcess:
+    """A process that will act where this one stands now, and need not import what takes long.
+
+    As here, it compiles cohorts if they are compiled here, and draws plots as coarsely; otherwise as for a user.
+    """
+    here = (bool(tracing.compiler()), looks.DPI) if as_here else (True, None)
+    return FORKSERVER.Process(target=_act, args=(cloudpickle.dumps(act), dict(os.environ), *here))
 
 
-def _act(pickled: bytes, environment: dict[str, str]) -> None:
+def _act(pickled: bytes, environment: dict[str, str], compiling: bool, dpi: int | None) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    if not compiling:
+        tracing.compiler = lambda: None
+    looks.DPI = dpi or looks.DPI
     act: Callable[[], object] = cloudpickle.loads(pickled)
     act()
 
 
-def forked(act: Callable[[], object], kill_when: Callable[[], object] = lambda: False) -> int | None:
+def forked(
+    act: Callable[[], object], kill_when: Callable[[], object] = lambda: False, *, as_here: bool = True
+) -> int | None:
     """Exit status of a child process; killed once something has happened."""
-    process = child(act)
+    process = child(act, as_here=as_here)
     process.start()
     while process.is_alive() and not kill_when():
         process.join(0.02)
@@ -146,7 +158,7 @@ def forked(act: Callable[[], object], kill_when: Callable[[], object] = lambda: 
 
 
 def run_script(script: Path, *arguments: object, before: Callable[[], object] = lambda: None) -> tuple[int | None, str]:
-    """Exit status and stderr of a script run in a child process."""
+    """Exit status and stderr of a script run in a child process, as a user runs it."""
     errors = script.parent / "stderr"
 
     def act() -> None:
@@ -155,7 +167,7 @@ def run_script(script: Path, *arguments: object, before: Callable[[], object] = 
             before()
             runpy.run_path(str(script), run_name="__main__")
 
-    return forked(act), errors.read_text()
+    return forked(act, as_here=False), errors.read_text()
 
 
 def after(seconds: float) -> Callable[[], bool]:
