@@ -28,6 +28,7 @@ from tiny import (
 
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
+from rl_tickets.training.cohorts import tracing
 
 EXPERIMENTS = {
     "ppo": PPO_EXPERIMENT,
@@ -40,15 +41,16 @@ Reference = tuple[Path, float]
 @pytest.fixture(scope="module")
 def references(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Reference]:
     """Folder of an uninterrupted run of an experiment in one process, and the seconds it took."""
-    made: dict[str, Reference] = {}
+    made: dict[object, Reference] = {}
 
     def reference(name: str) -> Reference:
-        if name not in made:
+        key = name, tracing.compiler()
+        if key not in made:
             out = tmp_path_factory.mktemp(name)
             began = time.monotonic()
             assert forked(partial(rt.run, EXPERIMENTS[name], jobs=1, out=out)) == 0
-            made[name] = (out / "tiny", time.monotonic() - began)
-        return made[name]
+            made[key] = (out / "tiny", time.monotonic() - began)
+        return made[key]
 
     return reference
 
@@ -137,6 +139,7 @@ def test_work_deleted_in_the_middle(references: Callable[[str], Reference], tmp_
     assert_complete(folder, reference)
 
 
+@pytest.mark.compiled
 def test_workers_die_with_their_parent_and_jobs_do_not_matter(
     references: Callable[[str], Reference], tmp_path: Path
 ) -> None:
