@@ -25,9 +25,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.training.cohorts import tracing
 from rl_tickets.training.requests import Progress, Trained, Training
 from rl_tickets.training.runs import Run, Setting
-from rl_tickets.training.trainers import Plain, Trainer
+from rl_tickets.training.trainers import Plain, Train, Trainer
 
 PLAIN = Plain()
 
@@ -453,12 +454,23 @@ def differing(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) ->
     return [name for name in ours if not torch.equal(ours[name], theirs[name])]
 
 
+_STARTED: dict[tuple[Trainer, bool], Train] = {}
+
+
+def started(trainer: Trainer) -> Train:
+    """Trains in cohorts that were traced once for all tests: as at the levels of a search, each has new members.
+
+    Where a training ends with an error, or what is traced or said matters, a trainer is started for it alone.
+    """
+    return _STARTED.setdefault((trainer, tracing.compiler() is None), trainer.start())
+
+
 def train(
     setting: Setting, request: Training, resume: Progress | None = None, trainer: Trainer = PLAIN
 ) -> tuple[BaseAlgorithm, Trained]:
     """One level, trained alone."""
     run = Run(setting, request, resume)
-    trainer.start()([run])
+    started(trainer)([run])
     return run.model, run.finish()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from agents_matrix import BY_NAME, CASES, Case, differing, pendulum, small, sparse_mask
+from agents_matrix import BY_NAME, CASES, Case, differing, pendulum, small, sparse_mask, started
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -65,7 +65,7 @@ def level(make: Make, seed: int, callback: Callable[[], BaseCallback] | None = N
 def both_ways(runs: Callable[[], list[Run]]) -> list[tuple[Run, Run]]:
     """The same runs, trained in a cohort and by SB3."""
     ours, theirs = runs(), runs()
-    rt.Cohorts().start()(ours)
+    started(rt.Cohorts())(ours)
     rt.Plain().start()(theirs)
     return list(zip(ours, theirs, strict=True))
 

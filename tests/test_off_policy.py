@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import Image, cartpole, differing, pendulum, small, tensors, vec
+from agents_matrix import Image, cartpole, differing, pendulum, small, started, tensors, vec
 from gymnasium import spaces
 from sb3_contrib import QRDQN, TQC
 from stable_baselines3 import DDPG, DQN, SAC, TD3, HerReplayBuffer
@@ -45,7 +45,7 @@ import rl_tickets as rt
 from rl_tickets.agents import anatomy
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.training import trainers
-from rl_tickets.training.cohorts import rehearsing, tracing
+from rl_tickets.training.cohorts import rehearsing
 from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.off_policy.dqn import DQNSteps
@@ -198,12 +198,8 @@ OPTIONS: dict[str, Make] = {
 }
 
 
-_STARTED: dict[bool, Train] = {}
-
-
 def train(runs: Sequence[Run | None]) -> None:
-    """In cohorts that were traced once for all tests: as at the levels of a search, each has new members."""
-    _STARTED.setdefault(tracing.compiler() is None, COHORTS.start())(runs)
+    started(COHORTS)(runs)
 
 
 def together(*runs: Run | None) -> list[Trained | None]:
