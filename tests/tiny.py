@@ -170,12 +170,6 @@ def run_script(script: Path, *arguments: object, before: Callable[[], object] = 
     return forked(act, as_here=False), errors.read_text()
 
 
-def after(seconds: float) -> Callable[[], bool]:
-    """Whether so many seconds have passed since now."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
-
-
 def trained_steps(folder: Path) -> int:
     """Environment steps that the levels of a results folder took."""
     return sum(row.timesteps for row in read_levels(folder))
