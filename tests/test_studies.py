@@ -59,7 +59,7 @@ def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path
         assert f"Tickets less {what}, return of the final policies:" in told
     for figure in ("all.png", "all_training.png"):
         assert f"({figure})" in told
-        assert (tmp_path / figure).stat().st_size > 10_000
+        assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
 
 
 def sized(seed: int, learning_rate: Callable[[float], float], width: int = 16) -> PPO:
