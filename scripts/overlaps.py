@@ -11,10 +11,9 @@ import tyro
 
 import rl_tickets as rt
 from rl_tickets.lab.user_errors import mendable
+from rl_tickets.report.savings import SAME_DENSITY
 from rl_tickets.tickets.archive import write_whole
 
-SAME_DENSITY = 0.02
-"""How much densities that are the same may differ, relatively."""
 PAGE = "overlaps.md"
 
 

@@ -5,7 +5,6 @@ Heads have other shapes or another meaning: they stay the target's own, and dens
 
 from dataclasses import replace
 
-import gymnasium as gym
 from cartpole import experiment as cartpole
 from cartpole import make_env
 from cartpole import make_model as make_ppo
@@ -23,7 +22,7 @@ def make_a2c(seed: int) -> A2C:
 def make_dqn(seed: int) -> DQN:
     return DQN(
         "MlpPolicy",
-        gym.make("CartPole-v1"),
+        make_env(),
         learning_rate=1e-3,
         batch_size=64,
         buffer_size=50_000,

@@ -259,7 +259,7 @@ def test_the_claim_about_stable_tickets_is_counted(monkeypatch: pytest.MonkeyPat
             for density, well in typical.items()
             for seed in range(8)
         ]
-        text = next(script.claim(script.Ticket.all(rows, experiment, summary), summary))
+        text = next(script.claim(script.CopiedTicket.all(rows, experiment, summary), summary))
         counted = [int(number) for number in re.findall(r"\d+", text)]
         well = sum(typical.values())
         ill = len(typical) - well

@@ -30,7 +30,7 @@ HEADS = (
     "p, Holm",
     "",
 )
-SAME_DENSITY = 3
+DIGITS = 3
 """Significant digits in which densities of several seeds agree."""
 
 
@@ -61,7 +61,7 @@ class BarrierRow:
     @property
     def of(self) -> tuple[str, float, int]:
         """What several seeds are replicates of."""
-        return self.search, same_density(self.density), self.step
+        return self.search, rounded_density(self.density), self.step
 
     @classmethod
     def from_cells(cls, cells: Mapping[str, str]) -> Self:
@@ -78,9 +78,9 @@ class BarrierRow:
         )
 
 
-def same_density(density: float) -> float:
+def rounded_density(density: float) -> float:
     """In digits that several seeds share."""
-    return float(plain(density, SAME_DENSITY))
+    return float(plain(density, DIGITS))
 
 
 def write_barriers(path: Path, rows: Iterable[BarrierRow]) -> None:

@@ -34,12 +34,9 @@ def cheapest(summary: Summary, searches: list[SearchSummary]) -> str:
         return ""
     told = []
     for search in searches:
-        typical = [level for level in search.levels if level.comparison and level.comparison.typical]
-        if not typical:
-            told.append(f"`{search.name}` at none")
-            continue
-        level = min(typical, key=lambda level: level.density)
-        told.append(f"`{search.name}` at {plain(level.density)} for {_steps(level)} environment steps")
+        level = search.sparsest_typical
+        where = "none" if level is None else f"{plain(level.density)} for {_steps(level)} environment steps"
+        told.append(f"`{search.name}` at {where}")
     dense = _steps(summary.dense) if summary.dense.cost is not None else ""
     beside = f"; `{DENSE}` takes {dense}" if dense else ""
     return f"Sparsest density at which a search is typical: {listed(told)}{beside}."

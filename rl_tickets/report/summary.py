@@ -40,6 +40,12 @@ class SearchSummary:
         """The levels that match dense, all tested together (Holm)."""
         return tuple(level for level in self.levels if level.matches)
 
+    @property
+    def sparsest_typical(self) -> LevelSummary | None:
+        """The sparsest level that typically does as well as dense."""
+        typical = [level for level in self.levels if level.comparison and level.comparison.typical]
+        return min(typical, key=lambda level: level.density, default=None)
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Summary:

@@ -24,7 +24,7 @@ from rl_tickets.report.barriers import (
     barrier_plot,
     barrier_table,
     read_barriers,
-    same_density,
+    rounded_density,
     stabilities,
     write_barriers,
 )
@@ -193,7 +193,7 @@ def report(rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary, tit
     yield f"# Instability of tickets: {title}"
     yield f"Made by `{made.command}`. {took([summary])}"
     yield "## Do tickets match where they are stable?"
-    yield from claim(Ticket.all(rows, made, summary), summary)
+    yield from claim(CopiedTicket.all(rows, made, summary), summary)
     yield "## All barriers"
     yield f"![Barrier against the step of the copies]({plot})"
     yield (
@@ -208,7 +208,7 @@ def report(rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary, tit
 
 
 @dataclass(frozen=True)
-class Ticket:
+class CopiedTicket:
     """A ticket, how stable it is from where its own training starts, and how well it does.
 
     Args:
@@ -222,12 +222,12 @@ class Ticket:
     stability: Stability
 
     @classmethod
-    def all(cls, rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary) -> list["Ticket"]:
+    def all(cls, rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary) -> list["CopiedTicket"]:
         """Those of which there are copies."""
         found = stabilities(rows)
         starts = {plan.of: plan.at[0] for _, plan in copies_of(made)}
         return [
-            cls(level, starts[search.name], found[search.name, same_density(level.density), starts[search.name]])
+            cls(level, starts[search.name], found[search.name, rounded_density(level.density), starts[search.name]])
             for search in summary.searches
             if search.name in starts
             for level in search.levels
@@ -239,7 +239,7 @@ class Ticket:
         return None if self.level.comparison is None else self.level.comparison.typical
 
 
-def claim(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
+def claim(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]:
     """Whether those that are stable are those that match, as a sentence and a table."""
     cells = Counter((each.stability.stable, each.typical) for each in tickets)
     agree, differ = cells[True, True] + cells[False, False], cells[True, False] + cells[False, True]
@@ -253,7 +253,7 @@ def claim(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
     yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."
 
 
-def ticket_table(tickets: Sequence[Ticket], summary: rt.Summary) -> Iterator[str]:
+def ticket_table(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]:
     """Lines of Markdown, a row for each ticket; barriers in units of what dense returns more than a random policy."""
     yield "| search | density | starts at | barrier, normalised | | normalised return | typical |"
     yield "|---|---:|---:|---:|---|---:|---|"

@@ -4,7 +4,7 @@ Learning rate x warm-up x rewind point, as Frankle & Carbin 2019 (arXiv 1803.036
 1912.05671) did for images: each agent's tickets less its own dense runs, and less the same masks over other weights.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -127,10 +127,12 @@ def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
         "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs), averaged over the sparse "
         "densities, paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
     )
-    for other in ("dense", "re-initialised"):
+    for other, cells in (("dense", cells_less_dense), ("re-initialised", cells_less_reinit)):
         for what, file, summaries in (("final policies", "", found), ("while training", "_training", training(found))):
             yield f"## Tickets less {other}, {what}"
-            yield from maps(summaries, heat, other, what, asked.folder / f"less_{other}{file}.png")
+            matrices = [Matrix.of(title, agents, cells(agents, heat)) for title, agents in summaries.items()]
+            path = asked.folder / f"less_{other}{file}.png"
+            yield from maps(matrices, f"Tickets less {other}, {what}", heat.agent, path)
     yield "## What warm-up changes"
     yield "\n".join(changes(found, heat.points))
     yield (
@@ -149,15 +151,13 @@ def training(found: Found) -> Found:
     }
 
 
-def maps(found: Found, heat: Heat, other: str, what: str, file: Path) -> Iterator[str]:
+def maps(matrices: Sequence[Matrix], title: str, agent: str, file: Path) -> Iterator[str]:
     """A figure and its tables."""
-    pairs = cells_less_dense if other == "dense" else cells_less_reinit
-    matrices = [Matrix.of(title, agents, pairs(agents, heat)) for title, agents in found.items()]
     axes = {"up": "rewound to step", "across": "learning rate"}
-    save(heat_maps(matrices, f"Tickets less {other}, {what}: {heat.agent}", **axes), file)
-    yield f"![Tickets less {other}, {what}]({file.name})"
+    save(heat_maps(matrices, f"{title}: {agent}", **axes), file)
+    yield f"![{title}]({file.name})"
     for matrix in matrices:
-        yield f"Tickets less {other}, {what}, {matrix.title}:"
+        yield f"{title}, {matrix.title}:"
         yield "\n".join(matrix_table(matrix, **axes))
 
 
@@ -205,6 +205,5 @@ def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
 
 def sparsest_typical(summary: rt.Summary, search: str) -> str:
     """The sparsest density at which a search typically does as well as dense."""
-    levels = next(each.levels for each in summary.searches if each.name == search)
-    typical = [level.density for level in levels if level.comparison is not None and level.comparison.typical]
-    return f"{min(typical):.3g}" if typical else "–"
+    level = next(each.sparsest_typical for each in summary.searches if each.name == search)
+    return "–" if level is None else f"{level.density:.3g}"
