@@ -61,7 +61,7 @@ experiment = rt.Experiment(
 if __name__ == "__main__":
     main(experiment)
 """
-SHORT = SCRIPT.replace("960", "320").replace("384", "128")
+SHORT = SCRIPT.replace("960", "320").replace("384", "128").replace("0.5, 0.2", "0.5")
 """For runs that nobody needs to catch in the middle."""
 
 

@@ -28,10 +28,14 @@ import rl_tickets as rt
 from rl_tickets.lab.store import Store
 from rl_tickets.training.cohorts import tracing
 
+TWO_SEARCHES = replace(
+    PPO_EXPERIMENT, searches={name: PPO_EXPERIMENT.searches[name] for name in ("late", "early_bird")}
+)
 EXPERIMENTS = {
     "ppo": PPO_EXPERIMENT,
+    "two_searches": TWO_SEARCHES,
     "dqn": DQN_EXPERIMENT,
-    "ppo_plain": replace(PPO_EXPERIMENT, trainer=rt.Plain()),
+    "ppo_plain": replace(TWO_SEARCHES, trainer=rt.Plain()),
 }
 
 
@@ -145,13 +149,13 @@ def test_workers_die_with_their_parent_and_jobs_do_not_matter(
     references: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Two jobs, killed twice (the parent alone, then all), and one that goes on, give what one job gave."""
-    reference = references("ppo")
+    reference = references("two_searches")
     folder = tmp_path / "tiny"
 
     def act(jobs: int = 2) -> None:
         os.setsid()
         (tmp_path / "session").write_text(str(os.getpid()))
-        rt.run(PPO_EXPERIMENT, jobs=jobs, out=tmp_path)
+        rt.run(TWO_SEARCHES, jobs=jobs, out=tmp_path)
 
     def at_work() -> list[int]:
         return session(int((tmp_path / "session").read_text()))
@@ -171,7 +175,7 @@ def test_workers_die_with_their_parent_and_jobs_do_not_matter(
     assert_complete(folder, reference)
     steps, needed = (tmp_path / "steps").stat().st_size, trained_steps(reference)
     # Two kills of two jobs with two seeds each.
-    assert needed <= steps <= needed + 2 * 2 * 2 * (PPO_EXPERIMENT.segment or 0)
+    assert needed <= steps <= needed + 2 * 2 * 2 * (TWO_SEARCHES.segment or 0)
 
 
 def test_a_finished_experiment_trains_nothing(references: Callable[[str], Path], tmp_path: Path) -> None:
