@@ -17,7 +17,7 @@ from rl_tickets.tickets.archive import write_whole
 
 from . import looks
 from .looks import INK, MUTED
-from .wording import number, p_value, plain, spanned
+from .wording import number, p_cell, plain, spanned
 
 HEADS = (
     "search",
@@ -131,7 +131,7 @@ def _nats(seeds: Sequence[float]) -> str:
 
 
 def _p(found: Stability) -> str:
-    return p_value(found.p).removeprefix("p ").removeprefix("= ") if found.excess.enough else "–"
+    return p_cell(found.p) if found.excess.enough else "–"
 
 
 def barrier_plot(rows: Sequence[BarrierRow], title: str) -> Figure:

@@ -16,6 +16,7 @@ from .summary import Summary
 from .turning import turning
 from .wording import (
     between,
+    p_cell,
     p_value,
     plain,
     ratio,
@@ -152,7 +153,7 @@ def _beside(each: Beside) -> tuple[str, ...]:
 
 def _averaged(each: Beside) -> tuple[str, str, str]:
     """Difference, p, and p adjusted."""
-    p = [p_value(value).removeprefix("p ").removeprefix("= ") for value in (each.mean.p, each.p)]
+    p = [p_cell(value) for value in (each.mean.p, each.p)]
     shown = p if each.mean.enough else ["–", TOO_FEW]
     return between(each.mean.difference, each.mean.interval), shown[0], shown[1]
 

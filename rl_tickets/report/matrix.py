@@ -17,7 +17,7 @@ from .headline import LEVEL
 from .judging import TOO_FEW, LevelSummary
 from .looks import INK
 from .summary import Summary
-from .wording import between, p_value
+from .wording import between, p_cell
 
 COLOURS = "RdBu"
 LEAST = 3.2
@@ -177,7 +177,7 @@ def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Ite
         yield f"| {' | '.join((up, across, *HEADS))} |"
         yield "|---|---|---:|---:|---:|---:|"
     for (source, target), cell in matrix.cells.items():
-        p = p_value(matrix.p[source, target]).removeprefix("p ").removeprefix("= ") if cell.enough else TOO_FEW
+        p = p_cell(matrix.p[source, target]) if cell.enough else TOO_FEW
         told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
         yield f"| {' | '.join((source, target, *told))} |"
     for target, why in matrix.missing.items():

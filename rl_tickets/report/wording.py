@@ -76,7 +76,17 @@ def p_value(value: float) -> str:
     >>> p_value(0.0312), p_value(1e-9), p_value(0.4)
     ('p = 0.031', 'p < 0.001', 'p = 0.40')
     """
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+    found = p_cell(value)
+    return f"p {found}" if found.startswith("<") else f"p = {found}"
+
+
+def p_cell(value: float) -> str:
+    """The same under a column's heading.
+
+    >>> p_cell(0.0312), p_cell(1e-9), p_cell(0.4)
+    ('0.031', '< 0.001', '0.40')
+    """
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def percent(share: float) -> str:

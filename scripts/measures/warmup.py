@@ -20,7 +20,7 @@ from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.evaluation.families import holm
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table, scores_of
-from rl_tickets.report.wording import between, p_value, spanned
+from rl_tickets.report.wording import between, p_cell, spanned
 
 WARMUPS = {"without warm-up": 0.0, "warm-up over a tenth of training": 0.1}
 """Title -> part of training over which the learning rate rises."""
@@ -185,7 +185,7 @@ def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
     adjusted = holm([change.p for change in made.values()]) if made else ()
     yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
     for ((rate, at), change), p in zip(made.items(), adjusted, strict=True):
-        told = (between(change.difference, change.interval), p_value(p).removeprefix("p ").removeprefix("= "))
+        told = (between(change.difference, change.interval), p_cell(p))
         yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
 
 
