@@ -16,7 +16,6 @@ from .summary import SearchSummary, Summary
 from .wording import plain
 from .zoom import crowded, enlarge_top
 
-COLUMNS = 3
 DEPTH = 0.2
 """How far below the random policy panels reach at most, in normalised return."""
 DODGE = 0.14
@@ -38,7 +37,7 @@ def return_against_density(summary: Summary) -> Figure | None:
     ] or [(first, None)]
     drawn = looks.by_place(summary.colours)
     count = len(pairs) + (not summary.problem)
-    columns = min(COLUMNS, count)
+    columns = looks.columns_for(count)
     rows = math.ceil(count / columns)
     figure = looks.sheet(3.7 * columns + 1.5, 3.0 * rows + 0.5)
     grid = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)

@@ -53,9 +53,20 @@ def sheet(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
 
 
+def columns_for(panels: int) -> int:
+    """How many panels stand beside each other: three as a rule, other numbers where one would be left alone below.
+
+    >>> [columns_for(panels) for panels in (2, 4, 6, 7, 10)]
+    [2, 2, 3, 4, 4]
+    """
+    if panels % 3 == 1 and panels > 1:
+        return 2 if panels == 4 else 4
+    return min(3, panels)
+
+
 def panels(names: Sequence[str], across: str, up: str) -> tuple[Figure, list[Axes]]:
-    """One panel per search, at most three beside each other, on shared axes labelled `across` and `up`."""
-    columns = min(3, len(names))
+    """One panel per search on shared axes labelled `across` and `up`."""
+    columns = columns_for(len(names))
     lines = math.ceil(len(names) / columns)
     figure = sheet(3.6 * columns + 1.6, 3.0 * lines + 0.5)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
