@@ -64,7 +64,7 @@ def assert_complete(folder: Path, reference: Path) -> None:
     assert not (folder / ".work").exists()
 
 
-@pytest.mark.parametrize(("name", "kills"), [("ppo", 3), ("ppo_plain", 3), ("dqn", 3)])
+@pytest.mark.parametrize(("name", "kills"), [("two_searches", 3), ("ppo_plain", 3), ("dqn", 3)])
 def test_killed_at_pseudo_random_moments(
     name: str, kills: int, references: Callable[[str], Path], tmp_path: Path
 ) -> None:

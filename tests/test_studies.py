@@ -17,7 +17,7 @@ import rl_tickets as rt
 from rl_tickets.report.rows import LevelRow
 from rl_tickets.report.tables import read_levels
 
-LITTLE = replace(PPO_EXPERIMENT, searches={}, callback=None, trainer=rt.Plain(), dense_seeds=None)
+LITTLE = replace(PPO_EXPERIMENT, searches={}, densities=(1.0, 0.2), callback=None, trainer=rt.Plain(), dense_seeds=None)
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path
     family = Family("All", agents, targets=("usual",), beside="longer", note="Mind the heads.")
     asked = Asked(seeds=2, jobs=1, out=tmp_path)
     parts = list(report(LITTLE, {"all": family}, (0.2,), "Exchange", asked))
-    own = {"dense": [0], "own": [1, 2], "own_reinit": [2]}
+    own = {"dense": [0], "own": [1], "own_reinit": [1]}
     assert levels(tmp_path / "all_longer") == own
-    assert levels(tmp_path / "all_usual") == own | {"from_longer": [2], "from_longer_reinit": [2]}
+    assert levels(tmp_path / "all_usual") == own | {"from_longer": [1], "from_longer_reinit": [1]}
     described = (json.loads((tmp_path / f"all_{name}" / "experiment.json").read_text()) for name in agents)
     assert [each["settings"]["total_timesteps"] for each in described] == [160, 320]
     told = "\n".join(parts)
@@ -77,7 +77,7 @@ def test_warmup_is_varied_with_rate_and_rewind_point(measures: ModuleType, tmp_p
     assert risen == [1e-3, 0.0]
     found = {f"over {over}": {"0.001": rt.run(each, jobs=1, out=tmp_path)} for over, each in made.items()}
     for each in made.values():
-        kept = {"rewound_0": [1, 2], "rewound_64": [1, 2], "rewound_0_reinit": [1, 2]}
+        kept = {"rewound_0": [1], "rewound_64": [1], "rewound_0_reinit": [1]}
         assert levels(tmp_path / each.name) == {"dense": [0], **kept}
     told = "\n".join(page(found, heat, asked))
     assert all(f"## {name}" in told for name in ("Tickets less dense", "What warm-up changes", "The agents"))
