@@ -35,7 +35,7 @@ from torch import nn
 import rl_tickets as rt
 from rl_tickets.agents.incoming import incoming
 from rl_tickets.deploy.exporting import _demand_same
-from rl_tickets.deploy.numpy_policy import NumpyPolicy
+from rl_tickets.deploy.numpy_policy import BLOCK, MANY_ROWS, NumpyPolicy
 from rl_tickets.deploy.onnx_writing import read_onnx
 from rl_tickets.lab.commands import main
 
@@ -225,8 +225,10 @@ def test_a_sparse_layer_takes_six_bytes_a_weight_and_plays_the_same_in_any_batch
         sizes[density] = rt.export(model, tmp_path / f"{density}.safetensors", states=50).stat().st_size
     assert sizes[0.1] - sizes[0.05] == pytest.approx(6 * (kept[0.1] - kept[0.05]), rel=0.05)
     policy = NumpyPolicy(tmp_path / "0.05.safetensors")
-    raw = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
-    np.testing.assert_allclose(policy.predict(raw)[0][:5], policy.predict(raw[:5])[0], atol=1e-6)
+    raw = np.random.default_rng(0).normal(size=(BLOCK + MANY_ROWS, 3)).astype(np.float32)
+    said = policy.predict(raw)[0]
+    for rows in (slice(5), slice(1), slice(BLOCK, None), slice(-3, None)):
+        np.testing.assert_allclose(said[rows], policy.predict(raw[rows])[0], atol=1e-6)
 
 
 @every_kind
