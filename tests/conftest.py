@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rl_tickets.report import looks
-from rl_tickets.training.cohorts import rehearsing, tracing
+from rl_tickets.training.cohorts import tracing
 
 COMPILER, COMPILED = tracing.compiler, tracing._COMPILED
 tracing.compiler = lambda: None  # Of module fixtures too: see `compiling`.
@@ -32,10 +32,3 @@ def compiling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(tracing, "_COMPILED", COMPILED)
     else:
         monkeypatch.setattr(tracing, "_COMPILED", {})
-
-
-@pytest.fixture
-def unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cohorts do not rehearse: a test that compares each update with SB3's own need not have it compared before."""
-    monkeypatch.setattr(rehearsing, "_SHOWN", {})
-    monkeypatch.setattr(rehearsing, "_rehearse", lambda model: None)

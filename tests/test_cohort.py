@@ -295,7 +295,6 @@ def largest_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Te
 
 
 @pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 12")
-@pytest.mark.usefixtures("unrehearsed")
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_update_is_sb3s_own_train(option: str) -> None:
     """One rollout and its update: the same rollout, the same minibatches, the same weights, moments and logs."""

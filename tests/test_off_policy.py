@@ -263,7 +263,6 @@ ignoring = pytest.mark.filterwarnings("ignore:The number of environments used is
 
 
 @ignoring
-@pytest.mark.usefixtures("unrehearsed")
 @every_option
 def test_updates_are_sb3s_own_train(option: str) -> None:
     """A dense member and two held ones, from the warm-up on: transitions, minibatches, weights, moments, logs."""
