@@ -18,6 +18,7 @@ import torch
 from agents_matrix import BY_NAME, Image, cartpole, pendulum, small, vec
 from gymnasium import spaces
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from shrinking_cases import Own
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -229,6 +230,17 @@ def test_a_sparse_layer_takes_six_bytes_a_weight_and_plays_the_same_in_any_batch
     said = policy.predict(raw)[0]
     for rows in (slice(5), slice(1), slice(BLOCK, None), slice(-3, None)):
         np.testing.assert_allclose(said[rows], policy.predict(raw[rows])[0], atol=1e-6)
+
+
+def test_a_step_that_a_copied_player_does_not_know_is_named(tmp_path: Path) -> None:
+    path = rt.export(make_ppo(0), tmp_path / "policy.safetensors", states=20)
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(file.metadata()["policy"])
+    about["steps"].insert(0, {"do": "dance"})
+    save_file(arrays, path, metadata={"policy": json.dumps(about)})
+    with pytest.raises(ValueError, match="does not know the step 'dance': copy a newer"):
+        NumpyPolicy(path)
 
 
 @every_kind

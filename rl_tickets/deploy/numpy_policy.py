@@ -108,10 +108,13 @@ def _seeing(step: dict[str, Any], arrays: dict[str, Any]) -> Any:
         case "one_hot":
             eyes = [np.eye(size, dtype=np.float32) for size in step["sizes"]]
             return lambda x: np.concatenate([e[k] for e, k in zip(eyes, x.reshape(len(x), -1).T, strict=True)], 1)
-    return lambda x: x.astype(np.float32) / np.float32(step["by"])
+        case "divide":
+            return lambda x: x.astype(np.float32) / np.float32(step["by"])
+    raise ValueError(f"this file does not know the step {step['do']!r}: copy a newer numpy_policy.py beside the policy")
 
 
 def _columns(x: Any) -> Any:
+    """Many observations, one a column, above a row of ones."""
     rows = x.reshape(len(x), -1)
     columns = np.ones((rows.shape[1] + 1, len(rows)), np.float32)
     columns[:-1] = rows.T
@@ -119,6 +122,8 @@ def _columns(x: Any) -> Any:
 
 
 def _elementwise(function: Any) -> tuple[Any, Any]:
+    """What is done to each number, and to all but the ones."""
+
     def in_place(x: Any) -> Any:
         function(x[:-1], out=x[:-1])
         return x
@@ -127,6 +132,7 @@ def _elementwise(function: Any) -> tuple[Any, Any]:
 
 
 def _linear(weights: Any, bias: Any) -> tuple[Any, Any]:
+    """A layer, whose product with many columns gives their ones again."""
     last = np.eye(1, weights.shape[1] + 1, weights.shape[1], np.float32)
     few = many = np.vstack([np.hstack([weights, bias[:, None]]), last])
     if np.count_nonzero(weights) <= SPARSE_BELOW * weights.size:
