@@ -10,4 +10,4 @@ DENSITIES = rt.geometric(keep=0.5, levels=6)
 experiment = at_init(acrobot, "at_init_acrobot", seeds=40, densities=DENSITIES, at=DENSITIES[2:])
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

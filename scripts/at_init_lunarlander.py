@@ -10,4 +10,4 @@ DENSITIES = rt.geometric(keep=0.5, levels=4)
 experiment = at_init(lunarlander, "at_init_lunarlander", seeds=10, densities=DENSITIES, at=(0.5, 0.125))
 
 if __name__ == "__main__":
-    rt.main(experiment, extra="box2d")
+    rt.main(experiment, description=__doc__, extra="box2d")

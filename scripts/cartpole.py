@@ -53,4 +53,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

@@ -17,4 +17,4 @@ experiment = replace(
 )
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

@@ -36,7 +36,7 @@ DENSITIES = tuple(10 ** (-quarter / 4) for quarter in range(13))
 AGENTS = {
     "PPO, CartPole, 2x64": cartpole,
     "SAC, Pendulum, 2x256": partial(pendulum, width=256),
-    "DQN, MountainCar, 2x512": mountaincar,
+    "DQN, MountainCar, 2x512": partial(mountaincar, width=512),
 }
 Ways = dict[str, tuple[rt.AgentCriterion | Callable[..., object], Scope]]
 WAYS: Ways = {

@@ -8,4 +8,4 @@ import rl_tickets as rt
 experiment = by_criterion(acrobot, "criteria_acrobot")
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

@@ -11,4 +11,4 @@ unprotected = {"magnitude_unprotected": rt.IMP(criterion=rt.magnitude, keep_last
 experiment = replace(by_criterion(cartpole, "criteria_cartpole"), searches=WAYS | unprotected)
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

@@ -8,4 +8,4 @@ import rl_tickets as rt
 experiment = by_criterion(lunarlander.scaled(200_000, rollout=16_384), "criteria_lunarlander")
 
 if __name__ == "__main__":
-    rt.main(experiment, extra="box2d")
+    rt.main(experiment, description=__doc__, extra="box2d")

@@ -66,4 +66,4 @@ experiment = rt.Experiment(
 )
 
 if __name__ == "__main__":
-    rt.main(experiment, extra="box2d")
+    rt.main(experiment, description=__doc__, extra="box2d")

@@ -26,4 +26,4 @@ experiment = replace(
 )
 
 if __name__ == "__main__":
-    rt.main(experiment, extra="box2d")
+    rt.main(experiment, description=__doc__, extra="box2d")

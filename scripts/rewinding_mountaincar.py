@@ -16,7 +16,7 @@ experiment = replace(
     mountaincar,
     name="rewinding_mountaincar",
     make_model=partial(make_model, width=64),
-    densities=(1.0, 0.5, 0.25, 0.125),
+    densities=rt.geometric(keep=0.25, levels=4),
     searches={
         "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
         "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),
@@ -31,4 +31,4 @@ experiment = replace(
 )
 
 if __name__ == "__main__":
-    rt.main(experiment)
+    rt.main(experiment, description=__doc__)

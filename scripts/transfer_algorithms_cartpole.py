@@ -8,8 +8,9 @@ from dataclasses import replace
 from cartpole import experiment as cartpole
 from cartpole import make_env
 from cartpole import make_model as make_ppo
+from cartpole_dqn import make_model as make_dqn
 from measures.transfer import OWN_HEADS, Agent, Family, study
-from stable_baselines3 import A2C, DQN
+from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
 
 import rl_tickets as rt
@@ -17,26 +18,6 @@ import rl_tickets as rt
 
 def make_a2c(seed: int) -> A2C:
     return A2C("MlpPolicy", make_vec_env(make_env, n_envs=8, seed=seed), seed=seed, device="cpu")
-
-
-def make_dqn(seed: int) -> DQN:
-    return DQN(
-        "MlpPolicy",
-        make_env(),
-        learning_rate=1e-3,
-        batch_size=64,
-        buffer_size=50_000,
-        learning_starts=1_000,
-        gamma=0.99,
-        target_update_interval=500,
-        train_freq=16,
-        gradient_steps=8,
-        exploration_fraction=0.2,
-        exploration_final_eps=0.04,
-        policy_kwargs={"net_arch": [64, 64]},
-        seed=seed,
-        device="cpu",
-    )
 
 
 ALGORITHMS = {"ppo": Agent(make_ppo), "a2c": Agent(make_a2c), "dqn": Agent(make_dqn)}

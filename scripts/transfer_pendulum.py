@@ -39,10 +39,10 @@ ALGORITHMS = {"sac": Agent(make_sac), "td3": Agent(make_td3)}
 
 if __name__ == "__main__":
     study(
-        replace(pendulum, searches={}),
+        replace(pendulum, densities=pendulum.densities[:5], searches={}),
         {"algorithms": Family("SAC and TD3", ALGORITHMS, otherwise=rt.dense_layer, note=OWN_HEADS)},
         "transfer_pendulum",
         "Transfer of tickets between algorithms on Pendulum",
-        at=pendulum.densities[3:],
+        at=pendulum.densities[3:5],
         seeds=10,
     )

@@ -391,7 +391,8 @@ def scattered(search, seeds):
             runs("imp", [90.0], 20) + scattered("random_reinit", 20) + runs("permuted_mask", [10.0], 20),
             "IMP (imp) returns 0.80 [0.80, 0.80] more than permuted_mask (p < 0.001) and is not shown to differ from "
             "random_reinit (-0.099 [-0.288, +0.089], p = 0.28) (normalised return, 20 seeds paired, p adjusted for "
-            "all). Against dense it has too few seeds for a match (20 of at least 25).",
+            "all). Against dense it matches at no tested density, as would an agent exactly as good in 100 % of "
+            "trials.",
         ),
         (
             runs("imp", [50.0]) + runs("imp_late", [100.0]) + runs("permuted_mask", [70.0]),
@@ -409,6 +410,11 @@ def scattered(search, seeds):
             runs("mine", [100.0], 20) + runs("zero", [90.0], seeds=1),
             "Too few seeds (1) to set mine apart from zero (+0.100). Against dense it is typical at density 0.8 and "
             "has too few seeds for a match (20 of at least 25).",
+        ),
+        (
+            runs("mine", [100.0, 100.0, 50.0], 20),
+            "mine is typical at densities 0.8 and 0.4, has too few seeds for a match there (20 of at least 41) and "
+            "matches at no other.",
         ),
         (runs("mine", [100.0]), "mine matches at density 0.8 (48 seeds against 48 dense runs)."),
         ([], "Only dense agents were trained: they return 100.0 over 48 seeds."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from agents_matrix import train
+from stable_baselines3.common.base_class import BaseAlgorithm
 from tiny import PPO_EXPERIMENT, ROOT
 
 import rl_tickets as rt
@@ -85,6 +87,9 @@ def test_help(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     out, err = capsys.readouterr()
     assert "usage: " in out
     assert not err
+    if path.stem not in TOOLS:
+        asked = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert " ".join(asked.split()) in " ".join(out.split()), "the script tells what it asks"
 
 
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if path.stem not in TOOLS], ids=lambda p: p.stem)
@@ -102,11 +107,23 @@ def test_factories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if isinstance(plan, rt.IMP) and plan.rewind.at:
             assert plan.rewind.at / experiment.total_timesteps <= 0.11
             assert plan.rewind.at % rollout_steps(model) == 0, "a late rewind point inside a rollout warns"
+        if isinstance(plan, rt.Control):
+            ticket = _ticket(model, experiment.searches[plan.of])
+            assert plan.make(ticket, experiment.make_model, seed=0).digest != ticket.digest
     if rollout_steps(model) <= TOO_LONG:
         model, trained = train(Setting(experiment.make_model, 0, rollout_steps(model)), Training(0))
         assert trained.timesteps >= rollout_steps(model)
         assert not trained.diverged
     assert np.isfinite(rt.evaluate(model, experiment.make_env, episodes=1)).all()
+
+
+def _ticket(model: BaseAlgorithm, plan: rt.Plan) -> rt.Ticket:
+    """Of random weights, or of random whole neurons where the plan prunes these."""
+    make_units = getattr(plan, "units", None)
+    units = None if make_units is None else make_units(model, None)
+    state = model.policy.state_dict()
+    scores = rt.random_scores({name: state[name] for name in rt.Mask.dense(model)}, {})
+    return rt.Ticket(rt.select(scores, 0.3, units=units).mask, state)
 
 
 def _weights(model: object) -> list[np.ndarray]:
@@ -122,7 +139,12 @@ def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "folder", "flags", "trained"),
     [
         ("cartpole", "cartpole_ppo", "--searches imp random_reinit --smoke", 2 * (1 + 2 * 2)),
-        ("pendulum", "pendulum_sac", "--seeds 1 --levels 2 --trainer plain --searches imp actor critic --smoke", 1 + 3),
+        (
+            "networks_pendulum",
+            "networks_pendulum",
+            "--seeds 1 --levels 2 --trainer plain --searches actor critic both --smoke",
+            1 + 3,
+        ),
     ],
 )
 def test_smoke(name: str, folder: str, flags: str, trained: int, tmp_path: Path) -> None:

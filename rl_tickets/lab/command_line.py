@@ -118,27 +118,38 @@ def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:
     return densities[:levels]
 
 
-def main(experiment: Experiment, *, extra: str | None = None, arguments: list[str] | None = None) -> None:
+def main(
+    experiment: Experiment, *, description: str = "", extra: str | None = None, arguments: list[str] | None = None
+) -> None:
     """Runs a script's experiment with the flags of the command line, and shows what came out.
 
     What a user can mend ends with one sentence and exit status 2; Ctrl-C with 130, everything finished kept.
 
     Args:
         experiment: what the script runs, before the flags.
+        description: what it asks, for --help; a script's own `__doc__`.
         extra: the extra of this package that brings the environment.
         arguments: in place of the command line's.
 
     Example:
         if __name__ == "__main__":
-            rt.main(experiment)
+            rt.main(experiment, description=__doc__)
     """
-    kinds = {name: "" if plan.control_of is None else " (control)" for name, plan in experiment.searches.items()}
-    searches = ", ".join(name + kind for name, kind in kinds.items()) or "no searches"
-    flags = tyro.cli(Flags, args=arguments, description=f"{experiment.name}: dense agents and {searches}.")
+    flags = tyro.cli(Flags, args=arguments, description=f"{description.strip()}\n\n{_told(experiment)}".strip())
     with mendable(extra=extra):
         experiment = flags.apply(experiment)
         summary = _run(experiment, flags)
     _show(summary, flags.out / experiment.name)
+
+
+def _told(experiment: Experiment) -> str:
+    """What is trained where no flag says otherwise."""
+    kinds = {name: "" if plan.control_of is None else " (control)" for name, plan in experiment.searches.items()}
+    searches = ", ".join(name + kind for name, kind in kinds.items()) or "no searches"
+    levels = f"{len(experiment.densities)} levels down to density {experiment.densities[-1]:.3g}"
+    runs = f"{len(experiment.all_seeds)} seeds and {len(experiment.pool)} dense runs"
+    steps = f"{experiment.total_timesteps:,} environment steps each"
+    return f"{experiment.name}: {runs}, {levels}, {steps}; {searches}."
 
 
 def _run(experiment: Experiment, flags: Flags) -> Summary | None:

@@ -78,28 +78,31 @@ def _difference(each: Beside, word: str) -> str:
 def _against_dense(summary: Summary, first: SearchSummary) -> str:
     """At which densities it matches, or what is wanting."""
     where = [level.density for level in first.matching]
-    asked = [level for level in first.levels if level.comparison is not None]
+    asked = [level for level in first.levels if level.comparison]
     if not asked:
         return "was not compared"
     if where:
-        at = (
-            "every tested density, "
-            if len(where) == len(asked) > 1
-            else f"{'density' if len(where) == 1 else 'densities'} "
-        )
+        every = len(where) == len(asked) > 1
+        at = f"every tested density, {listed([plain(density) for density in where])}" if every else _at(where)
         runs = f"{_seeds(asked[0])} against {counted(len(summary.dense.scores), 'dense run')}"
-        return f"matches at {at}{listed([plain(density) for density in where])} ({runs})"
-    typical = [plain(level.density) for level in asked if level.comparison and level.comparison.typical]
-    said = f"is typical at {_at(typical)} and " if typical else ""
-    few = [level.comparison.shortage for level in asked if level.comparison and not level.comparison.enough]
-    if few:
-        return f"{said}has too few seeds for a match ({few[0]})"
+        return f"matches at {at} ({runs})"
+    typical = [level.density for level in asked if level.comparison and level.comparison.typical]
+    said = [f"is typical at {_at(typical)}"] if typical else []
+    undecided = {
+        level.density: level.comparison.shortage for level in asked if level.comparison and level.matches is None
+    }
+    if undecided:
+        there = "there" if list(undecided) == typical else f"at {_at(list(undecided))}"
+        at = "" if len(undecided) == len(asked) else f" {there}"
+        said.append(f"has too few seeds for a match{at} ({next(iter(undecided.values()))})")
+        return listed([*said, "matches at no other"] if at else said)
     power = summary.power.matches if summary.power else 0.0
-    return f"{said}matches at no tested density, as would an agent exactly as good in {percent(1 - power)} of trials"
+    said.append(f"matches at no tested density, as would an agent exactly as good in {percent(1 - power)} of trials")
+    return listed(said)
 
 
-def _at(densities: list[str]) -> str:
-    return f"{'density' if len(densities) == 1 else 'densities'} {listed(densities)}"
+def _at(densities: list[float]) -> str:
+    return f"{'density' if len(densities) == 1 else 'densities'} {listed([plain(density) for density in densities])}"
 
 
 def _seeds(level: LevelSummary) -> str:

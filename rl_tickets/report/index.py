@@ -28,10 +28,11 @@ def write_index(folder: Path) -> Path:
 def _entry(report: Path) -> str:
     text, name = report.read_text(encoding="utf-8"), report.parent.name
     parts = [f"## [{name}]({name}/report.md)"]
-    if sentence := re.search(r"^\*\*(.+?)\*\*$", text, re.MULTILINE | re.DOTALL):
-        parts.append(sentence[1])
-    if faster := re.search(r"^While training, .+$", text, re.MULTILINE):
-        parts.append(faster[0])
+    if first := re.search(r"^\*\*(.+?)\*\*$", text, re.MULTILINE | re.DOTALL):
+        parts.append(first[1])
+    for sentence in ("Played as trained, ", "No conclusion turns around", "While training, "):
+        if found := re.search(rf"^{sentence}.+$", text, re.MULTILINE):
+            parts.append(found[0])
     if plot := re.search(r"^!\[([^\]]*)\]\(([^)]+)\)$", text, re.MULTILINE):
         parts.append(f"![{plot[1]}]({name}/{plot[2]})")
     if command := re.search(r"^Made by\s+(?:```\n(.+?)\n```|`([^`]+)`)", text, re.MULTILINE | re.DOTALL):
