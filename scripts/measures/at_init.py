@@ -2,7 +2,7 @@
 
 Beside SynFlow stand the sanity checks of Frankle et al. 2021 (arXiv 2009.08576): other weights under the same mask, and
 other masks with the same layer counts, which keep what connects. IMP's own are in the experiment that this is made of.
-IMP and LAMP choose among the weights of both networks; the others fix what actor and critic keep: the same density each,
+IMP and LAMP choose among the weights of both networks; the others fix what actor and critic keep: one density each,
 GraSP and ERK by the shapes of their layers.
 """
 
