@@ -45,7 +45,7 @@ class Contrast:
 def contrast(ticket_scores: ArrayLike, control_scores: ArrayLike) -> Contrast:
     """The mean difference of tickets and their controls, paired by training seed.
 
-    A ticket and its control share initialisation, environments and minibatches, and pairing uses what noise that cancels.
+    A ticket and its control share initialisation, environments and minibatches; what noise these share cancels.
     Interval and p are Student's, over seeds alone: with more than one density, each seed's differences are averaged
     first.
 
