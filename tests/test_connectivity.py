@@ -318,7 +318,20 @@ def test_stability_is_a_statement_against_the_floor() -> None:
     assert rt.stability(floors[:4] + 40, floors[:4]).verdict == "too few seeds"
     found = rt.stability(floors + 40, floors)
     assert found.excess.difference == pytest.approx(40)
-    assert found.floor == pytest.approx(np.quantile(floors, 0.95))
+    assert found.floor == pytest.approx(floors.mean())
+    assert rt.stability(np.zeros(8), np.zeros(8)).stable is True, "no noise, and no barrier"
+
+
+def test_one_margin_makes_agents_with_and_without_noise_comparable() -> None:
+    rng = np.random.default_rng(3)
+    silent, noisy = np.zeros(20), rng.uniform(0, 30, 20)
+    barriers = rng.uniform(1, 3, 20)
+    assert rt.stability(silent + barriers, silent).stable is False, "the smallest barrier shows where nothing is noise"
+    for floors in (silent, noisy):
+        assert rt.stability(floors + barriers, floors, margin=10).stable is True
+        assert rt.stability(floors + 40 + barriers, floors, margin=10).stable is False
+    with pytest.raises(ValueError, match="the margin must be at least 0"):
+        rt.stability(barriers, silent, margin=-1)
 
 
 def test_stability_errs_rarely() -> None:
@@ -354,12 +367,12 @@ def rows() -> list[BarrierRow]:
 
 
 def test_barriers_are_told_by_search_density_and_step(tmp_path: Path) -> None:
-    lines = list(barrier_table(rows()))
+    lines = list(barrier_table(rows(), 5.0))
     assert lines[2].startswith("| dense | 1 | 0 | 6 | 8")
     assert lines[2].endswith("| unstable |")
     assert all(line.endswith("| stable |") for line in lines[3:])
     assert len(lines) == 2 + 4
-    figure = barrier_plot(rows(), "Barriers")
+    figure = barrier_plot(rows(), "Barriers", 5.0)
     dense, imp = figure.axes
     assert [axes.get_title(loc="left") for axes in (dense, imp)] == ["dense", "imp"]
     heights = [line.get_ydata()[0] for line in dense.get_lines() if line.get_marker() == "o"]  # type: ignore[index]

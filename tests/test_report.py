@@ -391,20 +391,20 @@ def scattered(search, seeds):
             runs("imp", [90.0], 20) + scattered("random_reinit", 20) + runs("permuted_mask", [10.0], 20),
             "IMP (imp) returns 0.80 [0.80, 0.80] more than permuted_mask (p < 0.001) and is not shown to differ from "
             "random_reinit (-0.099 [-0.288, +0.089], p = 0.28) (normalised return, 20 seeds paired, p adjusted for "
-            "all). Against dense it matches at no tested density, as would an agent exactly as good in 100 % of "
-            "trials.",
+            "all). Against dense it matches at no tested density, where an agent exactly as good at it is missed in up "
+            "to 100 %.",
         ),
         (
             runs("imp", [50.0]) + runs("imp_late", [100.0]) + runs("permuted_mask", [70.0]),
             "IMP (imp) returns 0.20 [0.20, 0.20] less than permuted_mask (p < 0.001) (normalised return, 48 seeds "
-            "paired). Against dense it matches at no tested density, as would an agent exactly as good in 0 % of "
-            "trials.",
+            "paired). Against dense it matches at no tested density, where an agent exactly as good at it is missed in "
+            "up to 0 %.",
         ),
         (
             runs("mine", [100.0, 100.0]) + runs("other", [90.0, 90.0], 20) + runs("zero", [100.0, 100.0], seeds=3),
             "mine returns 0.10 [0.10, 0.10] more than other (p < 0.001) (normalised return, mean over 2 densities, 20 "
-            "seeds paired); too few seeds to set it apart from zero (+0.000 [+0.000, +0.000]). Against dense it "
-            "matches at every tested density, 0.8 and 0.4 (48 seeds against 48 dense runs).",
+            "seeds paired, p adjusted for all); too few seeds to set it apart from zero (+0.000 [+0.000, +0.000]). "
+            "Against dense it matches at every tested density, 0.8 and 0.4 (48 seeds against 48 dense runs).",
         ),
         (
             runs("mine", [100.0], 20) + runs("zero", [90.0], seeds=1),
@@ -439,6 +439,26 @@ def test_headline_begins_with_the_first_search_that_is_no_control(tmp_path):
     assert [search.name for search in summary.searches] == ["aa", "zz", "imp"]  # tables keep the experiment's order
     assert summary.colours == ("zz", "imp", "aa")
     assert headline(summary).startswith("Spinning (zz) is not shown to differ from aa (")
+
+
+def test_headline_doubts_a_scale_that_dense_runs_scatter_over(tmp_path):
+    dense = [level("dense", seed, 0, score) for seed, score in enumerate((20.0, 80.0) * 5)]
+    told = headline(Summary.read(save(tmp_path, [*dense, *runs("imp", [50.0], 10)], random_return=RANDOM)))
+    assert told.endswith(
+        " Normalised returns mean little here: dense agents return 50.00 more than a random policy, and differ among "
+        "themselves by 31.62 (standard deviation)."
+    )
+
+
+def test_levels_of_one_density_have_rows_of_their_own(tmp_path):
+    """Where pruning stalled, no level hides another."""
+    stalled = [replace(row, density=0.8) for row in runs("imp", [100.0, 90.0], 5)]
+    other = [replace(row, density=0.8) for row in runs("random_reinit", [80.0, 60.0], 5)]
+    levels = [*runs("dense", [100.0], 5), *stalled, *other]
+    folder = save(tmp_path, levels, searches=SEARCHES)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert re.search(r"^\| 0\.8 \| .*\+0\.200.*\n\| 0\.8 \| .*\+0\.300", text, re.MULTILINE)
 
 
 def test_one_seed_gives_values_and_no_verdict(tmp_path):

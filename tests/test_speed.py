@@ -82,10 +82,26 @@ def test_only_steps_that_all_train_count_and_runs_that_ended_early_do_not(tmp_pa
     assert "| imp | late | 1 | 6 | +0.000 [" in (tmp_path / "report.md").read_text()
 
 
-def test_a_run_that_diverged_counts_as_random(tmp_path: Path) -> None:
+def test_what_only_serves_a_search_and_what_begins_at_the_end_move_no_step_that_counts(tmp_path: Path) -> None:
     levels, curves = faster()
-    levels[1] = level("imp", 0, 1, math.nan, diverged=True, timesteps=300)
-    sentence = made(tmp_path, levels, curves, SEARCHES)
+    sentence = made(tmp_path / "without", levels, curves, SEARCHES)
+    copies = {**plan("Instability"), "aside": ["k750-a"]}
+    searches = {**SEARCHES, "copies": copies, "tuned": plan("IMP", rewind={"type": "FineTuning", "at": 0})}
+    for seed in range(len(NOISE)):
+        for run, start in ((Run("copies", seed, 1, "k750-a"), 750), (Run("tuned", seed, 1), 1000)):
+            levels.append(level(run.search, seed, 1, 100.0, run=run, start=start, timesteps=1000))
+            curves.append(curve(run, (100.0,), (start + 250,)))
+    assert made(tmp_path / "with", levels, curves, searches) == sentence
+
+
+@pytest.mark.parametrize("played", [math.nan, 0.0])
+def test_a_run_that_diverged_counts_as_random(tmp_path: Path, played: float) -> None:
+    """Whatever the policy that is left plays, and whether or not a curve is left."""
+    levels, curves = faster()
+    levels[1] = level("imp", 0, 1, played, diverged=True, timesteps=300)
+    sentence = made(tmp_path / "whole", levels, curves, SEARCHES)
+    short = [each for each in curves if each.run != levels[1].run]
+    assert made(tmp_path / "short", levels, short, SEARCHES) == sentence
     assert "is not shown to differ from random_reinit (-0.0" in sentence
 
 

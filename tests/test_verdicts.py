@@ -302,6 +302,7 @@ def test_contrasts_without_spread() -> None:
     assert contrast(np.ones(8), np.ones(8)) == Contrast(8, 0.0, Interval(0.0, 0.0), 1.0)
     always = contrast(np.full(8, 0.75), np.full(8, 0.5))
     assert always == Contrast(8, 0.25, Interval(0.25, 0.25), 2 / 2**8)  # all eight signs agree, on either side
+    assert contrast(np.full(8, 0.1 + 0.2), np.full(8, 0.3)).p == 1.0, "rounding is no difference"
     one = contrast([1.0], [0.5])
     assert (one.enough, one.p, one.interval) == (False, 1.0, Interval(-np.inf, np.inf))
 

@@ -20,15 +20,17 @@ class Stability:
     Args:
         barrier: mean over seeds.
         interval: of it, two-sided 95 % (Student).
-        floor: what 95 % of the seeds' noise floors lie below.
+        floor: noise floor, mean over seeds.
         excess: barriers less noise floors, paired by seed.
-        p: of no excess, two-sided; adjusted where several are judged together.
+        margin: up to which an excess does not count, in units of the return.
+        p: of an excess by the margin, two-sided; adjusted where several are judged together.
     """
 
     barrier: float
     interval: Interval
     floor: float
     excess: Contrast
+    margin: float
     p: float
 
     @property
@@ -38,13 +40,13 @@ class Stability:
 
     @property
     def stable(self) -> bool | None:
-        """False: the barrier is shown to exceed the floor. True: its interval ends below what noise shows in 95 % of
-        the seeds. None: neither, or too few seeds."""
+        """False: barriers are shown to exceed their noise floors by more than the margin. True: the interval of that
+        excess ends within it. None: neither, or too few seeds."""
         if not self.excess.enough:
             return None
-        if self.excess.difference > 0 and self.p < 1 - CONFIDENCE:
+        if self.excess.difference > self.margin and self.p < 1 - CONFIDENCE:
             return False
-        return True if self.interval.high <= self.floor else None
+        return True if self.excess.interval.high <= self.margin else None
 
     @property
     def verdict(self) -> str:
@@ -54,25 +56,32 @@ class Stability:
         return {True: "stable", False: "unstable", None: "undecided"}[self.stable]
 
 
-def stability(barriers: ArrayLike, floors: ArrayLike) -> Stability:
+def stability(barriers: ArrayLike, floors: ArrayLike, *, margin: float = 0.0) -> Stability:
     """Barriers of several training seeds against their noise floors.
+
+    Agents that always return the same have no noise: without a margin the smallest barrier that is shown makes them
+    unstable, while noisy agents hide large ones. Agents that are to be held against each other need one margin.
 
     Args:
         barriers: one for each seed, shape (seeds,).
         floors: the noise floor of the same seed's agent, shape (seeds,), in the same units.
+        margin: by how much a barrier may exceed its floor, in the same units, at least 0.
 
     Raises:
-        ValueError: shapes that differ, or values that are empty or not finite.
+        ValueError: shapes that differ, values that are empty or not finite, a negative margin.
 
     Example:
         >>> stability([90, 110, 95, 105, 100, 98], [3, 2, 4, 3, 2, 3]).verdict
         'unstable'
-        >>> stability([3, 2, 3, 3, 2, 3], [3, 2, 4, 3, 2, 3]).verdict
+        >>> stability([4, 3, 4, 3, 3, 4], [3, 2, 4, 3, 2, 3], margin=5).verdict
         'stable'
     """
+    if not margin >= 0:
+        raise ValueError(f"the margin must be at least 0, in units of the return, got {margin}")
     found, noise = checked("barriers", barriers, (1,)), checked("floors", floors, (1,))
     mean, excess = contrast(found, np.zeros_like(found)), contrast(found, noise)
-    return Stability(mean.difference, mean.interval, float(np.quantile(noise, CONFIDENCE)), excess, excess.p)
+    beyond = contrast(found, noise + margin)
+    return Stability(mean.difference, mean.interval, float(noise.mean()), excess, margin, beyond.p)
 
 
 def judged_together(family: Sequence[Stability]) -> list[Stability]:

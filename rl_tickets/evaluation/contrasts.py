@@ -70,11 +70,11 @@ def contrast(ticket_scores: ArrayLike, control_scores: ArrayLike) -> Contrast:
     seeds, difference = len(differences), float(np.mean(differences))
     if seeds == 1:
         return Contrast(seeds, difference, Interval(-np.inf, np.inf), 1.0)
-    if np.ptp(differences) <= 1e-12 * (1 + abs(difference)):
+    rounding = 1e-12 * (1 + float(np.abs(ticket).max()))
+    if np.ptp(differences) <= rounding:
         # No spread for Student to go by: the chance that all signs agree, which is the exact test of their swapping.
-        return Contrast(
-            seeds, difference, Interval(difference, difference), min(1.0, 2.0 ** (1 - seeds)) if difference else 1.0
-        )
+        p = min(1.0, 2.0 ** (1 - seeds)) if abs(difference) > rounding else 1.0
+        return Contrast(seeds, difference, Interval(difference, difference), p)
     test = stats.ttest_1samp(differences, 0.0)
     span = test.confidence_interval(CONFIDENCE)
     return Contrast(seeds, difference, Interval(float(span.low), float(span.high)), float(test.pvalue))

@@ -37,11 +37,12 @@ def apart_maps(drawn: Sequence[Drawn], title: str) -> Figure:
 
 
 def _steps(drawn: Drawn) -> tuple[int, ...]:
-    return next(iter(drawn.settling["whole"].values())).steps
+    """Those of the runs that trained longest."""
+    return max((run.steps for run in drawn.settling["whole"].values()), key=len)
 
 
 def _mean(drawn: Drawn, network: str) -> NDArray[np.float64]:
-    """Over the seeds that drew their masks at the same steps as the first: a run that diverged has fewer."""
+    """Over the seeds that drew all masks: a run that diverged has fewer."""
     runs = [run.apart for run in drawn.settling[network].values() if run.steps == _steps(drawn)]
     return np.asarray(np.mean(runs, axis=0))
 

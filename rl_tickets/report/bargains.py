@@ -1,6 +1,7 @@
 """Bargains: what cheap searches save of all their steps, against the return that their tickets lose."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -108,7 +109,7 @@ def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figu
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(-margin, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=f"margin, {plain(margin)}")
     families = list(dict.fromkeys(each.family for each in bargains))
-    for family, look in zip(families, LOOKS, strict=False):
+    for family, look in zip(families, itertools.cycle(LOOKS)):
         own = sorted((each for each in bargains if each.family == family), key=lambda each: each.threshold)
         across, up = [100 * each.saved for each in own], [each.lost.difference for each in own]
         axes.plot(across, up, look.line, marker=look.marker, color=look.colour, markersize=6, label=family)

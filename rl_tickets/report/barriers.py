@@ -102,21 +102,25 @@ def read_barriers(path: Path) -> list[BarrierRow]:
         return [BarrierRow.from_cells(cells) for cells in csv.DictReader(file)]
 
 
-def stabilities(rows: Sequence[BarrierRow]) -> dict[tuple[str, float, int], Stability]:
-    """By search, density and step, over seeds; all judged together."""
-    groups: dict[tuple[str, float, int], list[BarrierRow]] = {}
+def stabilities(rows: Sequence[BarrierRow], margin: float) -> dict[tuple[str, float, int], Stability]:
+    """By search, density and step, over seeds; all judged together, each by the margin, in units of the return."""
+    groups: dict[tuple[str, float, int], dict[int, BarrierRow]] = {}
     order = list(dict.fromkeys(row.search for row in rows))
     for row in sorted(rows, key=lambda row: (order.index(row.search), -row.density, row.step, row.seed)):
-        groups.setdefault(row.of, []).append(row)
-    found = [stability([row.barrier for row in of], [row.floor for row in of]) for of in groups.values()]
+        # Where pruning stalled a seed has several tickets of one density, which are no replicates.
+        groups.setdefault(row.of, {}).setdefault(row.seed, row)
+    found = [
+        stability([row.barrier for row in of.values()], [row.floor for row in of.values()], margin=margin)
+        for of in groups.values()
+    ]
     return dict(zip(groups, judged_together(found), strict=True))
 
 
-def barrier_table(rows: Sequence[BarrierRow]) -> Iterator[str]:
-    """Lines of Markdown: a row for each search, density and step."""
+def barrier_table(rows: Sequence[BarrierRow], margin: float) -> Iterator[str]:
+    """Lines of Markdown: a row for each search, density and step; for the margin see `stabilities`."""
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
-    for (search, density, step), each in stabilities(rows).items():
+    for (search, density, step), each in stabilities(rows, margin).items():
         policies = _nats([row.policy_barrier for row in rows if row.of == (search, density, step)])
         told = (spanned(each.barrier, each.interval), number(each.floor), policies, _p(each), each.verdict)
         yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
@@ -134,16 +138,16 @@ def _p(found: Stability) -> str:
     return p_cell(found.p) if found.excess.enough else "–"
 
 
-def barrier_plot(rows: Sequence[BarrierRow], title: str) -> Figure:
-    """A panel for each search, a line for each density with its interval; shaded is what noise alone may show."""
-    found = stabilities(rows)
+def barrier_plot(rows: Sequence[BarrierRow], title: str, margin: float) -> Figure:
+    """A panel for each search, a line for each density with its interval; shaded are noise floor and margin."""
+    found = stabilities(rows, margin)
     searches = list(dict.fromkeys(search for search, _, _ in found))
     densities = sorted({density for _, density, _ in found}, reverse=True)
     steps = sorted({step for _, _, step in found})
     figure, panels = looks.panels(searches, "copied at step", "barrier in return")
     for search, axes in zip(searches, panels, strict=True):
         own = {key[1:]: each for key, each in found.items() if key[0] == search}
-        axes.axhspan(0, max(each.floor for each in own.values()), color=MUTED, alpha=0.15, linewidth=0)
+        axes.axhspan(0, margin + max(each.floor for each in own.values()), color=MUTED, alpha=0.15, linewidth=0)
         for place, density in enumerate(densities):
             colour = INK if density == 1 else looks.ramp()(place / max(len(densities) - 1, 1))
             _line(axes, [(steps.index(k), each) for (at, k), each in own.items() if at == density], colour, density)

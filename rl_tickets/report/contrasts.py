@@ -1,7 +1,6 @@
 """What stands beside a search, paired by seed: its controls first, then the experiment's other searches."""
 
 import dataclasses
-import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,6 +21,7 @@ class AtDensity:
     """Both at one density."""
 
     density: float
+    """Of the search's tickets."""
     contrast: Contrast
     p: float
     """Adjusted over the densities of this pair of searches (Holm)."""
@@ -39,6 +39,8 @@ class Beside:
     """Averaged over the densities that both were trained at, by the seeds that were trained at all of them."""
     p: float
     """Adjusted over all controls, or all searches, of the experiment (Holm)."""
+    family: int
+    """How many these are."""
     levels: tuple[AtDensity, ...]
     """From dense to sparse."""
 
@@ -53,7 +55,9 @@ def contrasts(described: Mapping[str, Described], levels: Mapping[str, Sequence[
         (source, label) for label, each in described.items() if (source := _source(label, each, described)) is not None
     ]
     rivals = [(proper[0], label) for label in proper[1:]]
-    return (*_family(controls, levels, control=True), *_family(rivals, levels, control=False))
+    beside = [_beside(*pair, _with_tickets(*(levels[name] for name in pair)), control=True) for pair in controls]
+    others = [_beside(*pair, _at_same_density(*(levels[name] for name in pair)), control=False) for pair in rivals]
+    return (*_together(beside), *_together(others))
 
 
 def _source(label: str, each: Described, described: Mapping[str, Described]) -> str | None:
@@ -64,31 +68,28 @@ def _source(label: str, each: Described, described: Mapping[str, Described]) -> 
     return next((name for name in (f"{each.control_of}:{variant}", each.control_of) if name in described), None)
 
 
-def _family(
-    pairs: Sequence[tuple[str, str]], levels: Mapping[str, Sequence[LevelSummary]], *, control: bool
-) -> tuple[Beside, ...]:
-    found = [each for search, other in pairs if (each := _beside(search, other, levels, control)) is not None]
+def _together(family: Sequence[Beside | None]) -> tuple[Beside, ...]:
+    """Those that there are, adjusted over all of them (Holm)."""
+    found = [each for each in family if each is not None]
     if not found:
         return ()
     adjusted = holm([each.mean.p for each in found])
-    return tuple(dataclasses.replace(each, p=float(p)) for each, p in zip(found, adjusted, strict=True))
+    return tuple(
+        dataclasses.replace(each, p=float(p), family=len(found)) for each, p in zip(found, adjusted, strict=True)
+    )
 
 
-def _beside(search: str, other: str, levels: Mapping[str, Sequence[LevelSummary]], control: bool) -> Beside | None:
+def _beside(search: str, other: str, paired: Sequence[Pair], *, control: bool) -> Beside | None:
     """Both over all densities, not yet adjusted."""
-    paired = _with_tickets if control else _at_same_density
-    pairs = [pair for pair in paired(levels[search], levels[other]) if _seeds(*pair)]
+    pairs = [pair for pair in paired if _seeds(*pair)]
     seeds = sorted(set.intersection(*(_seeds(*pair) for pair in pairs))) if pairs else []
     if not seeds:
         return None
     single = [_contrast([pair], sorted(_seeds(*pair))) for pair in pairs]
     adjusted = holm([each.p for each in single])
-    at = [
-        AtDensity(one.density if control else statistics.mean((one.density, two.density)), each, float(p))
-        for (one, two), each, p in zip(pairs, single, adjusted, strict=True)
-    ]
+    at = [AtDensity(one.density, each, float(p)) for (one, _), each, p in zip(pairs, single, adjusted, strict=True)]
     mean = _contrast(pairs, seeds)
-    return Beside(search, other, control, mean, mean.p, tuple(at))
+    return Beside(search, other, control, mean, mean.p, 1, tuple(at))
 
 
 def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummary]) -> list[Pair]:
@@ -99,9 +100,10 @@ def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummar
 
 def _at_same_density(levels: Sequence[LevelSummary], others: Sequence[LevelSummary]) -> list[Pair]:
     """Levels at the same density: of several, where pruning stalled, the one with the same number."""
-    pairs = []
+    pairs: list[Pair] = []
     for other in others:
-        near = [level for level in levels if abs(level.density - other.density) < SAME_DENSITY * other.density]
+        free = [level for level in levels if not any(level is taken for taken, _ in pairs)]
+        near = [level for level in free if abs(level.density - other.density) < SAME_DENSITY * other.density]
         same = [level for level in near if level.level == other.level]
         pairs += [(level, other) for level in (same or near)[:1]]
     return pairs

@@ -1,9 +1,9 @@
 """What a policy costs in all: the environment steps that its ticket took to find, and its own training's."""
 
-from .judging import LevelSummary
+from .judging import TOO_FEW, LevelSummary
 from .searches import DENSE
 from .summary import SearchSummary, Summary
-from .wording import listed, plain
+from .wording import by_density, listed, plain
 
 COSTS = (
     "Environment steps that a policy of each search costs in all, mean over seeds: its own training, and before that "
@@ -22,10 +22,8 @@ def costed(summary: Summary) -> list[SearchSummary]:
 
 def cost_rows(searches: list[SearchSummary]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Heads, and a row for each density, of a table with a column for each search."""
-    columns = [{plain(level.density): _steps(level) for level in search.levels} for search in searches]
-    densities = sorted({density for column in columns for density in column}, key=float, reverse=True)
-    rows = [(density, *(column.get(density, "–") for column in columns)) for density in densities]
-    return ("density", *(search.name for search in searches)), rows
+    columns = [[(level.density, _steps(level)) for level in search.levels] for search in searches]
+    return ("density", *(search.name for search in searches)), by_density(columns)
 
 
 def cheapest(summary: Summary, searches: list[SearchSummary]) -> str:
@@ -35,8 +33,9 @@ def cheapest(summary: Summary, searches: list[SearchSummary]) -> str:
     told = []
     for search in searches:
         level = search.sparsest_typical
-        where = "none" if level is None else f"{plain(level.density)} for {_steps(level)} environment steps"
-        told.append(f"`{search.name}` at {where}")
+        where = "at none" if level is None else f"at {plain(level.density)} for {_steps(level)} environment steps"
+        undecided = any(each.comparison and each.comparison.typical is None for each in search.levels)
+        told.append(f"`{search.name}` {TOO_FEW if level is None and undecided else where}")
     dense = _steps(summary.dense) if summary.dense.cost is not None else ""
     beside = f"; `{DENSE}` takes {dense}" if dense else ""
     return f"Sparsest density at which a search is typical: {listed(told)}{beside}."

@@ -20,8 +20,8 @@ def headline(summary: Summary) -> str:
     against = _against_dense(summary, first)
     shown = _beside(summary, first)
     if not shown:
-        return f"{_spoken(first)} {against}."
-    return f"{_contrasted(first, shown)}. Against dense it {against}."
+        return f"{_spoken(first)} {against}.{_doubt(summary)}"
+    return f"{_contrasted(first, shown)}. Against dense it {against}.{_doubt(summary)}"
 
 
 def while_training(summary: Summary) -> str:
@@ -63,7 +63,7 @@ def _contrasted(first: SearchSummary, beside: Sequence[Beside]) -> str:
     densities = ranged(sorted(len(each.levels) for each in found))
     how = f"mean over {densities} densities, " if densities != "1" else ""
     seeds = ranged(sorted(each.mean.seeds for each in found))
-    adjusted = ", p adjusted for all" if len(found) > 1 else ""
+    adjusted = ", p adjusted for all" if found[0].family > 1 else ""
     wanting = f"; too few seeds to set it apart from {listed(few)}" if few else ""
     return f"{_spoken(first)} {listed(parts)} (normalised return, {how}{seeds} seeds paired{adjusted}){wanting}"
 
@@ -88,16 +88,17 @@ def _against_dense(summary: Summary, first: SearchSummary) -> str:
         return f"matches at {at} ({runs})"
     typical = [level.density for level in asked if level.comparison and level.comparison.typical]
     said = [f"is typical at {_at(typical)}"] if typical else []
-    undecided = {
-        level.density: level.comparison.shortage for level in asked if level.comparison and level.matches is None
-    }
+    undecided = [level for level in asked if level.matches is None]
     if undecided:
-        there = "there" if list(undecided) == typical else f"at {_at(list(undecided))}"
+        densities = [level.density for level in undecided]
+        there = "there" if densities == typical else f"at {_at(densities)}"
         at = "" if len(undecided) == len(asked) else f" {there}"
-        said.append(f"has too few seeds for a match{at} ({next(iter(undecided.values()))})")
+        shortage = next(level.comparison.shortage for level in undecided if level.comparison)
+        said.append(f"has too few seeds for a match{at} ({shortage})")
         return listed([*said, "matches at no other"] if at else said)
-    power = summary.power.matches if summary.power else 0.0
-    said.append(f"matches at no tested density, as would an agent exactly as good in {percent(1 - power)} of trials")
+    one = "one" if len(asked) > 1 else "it"
+    missed = percent(1 - (summary.power.matches if summary.power else 0.0))
+    said.append(f"matches at no tested density, where an agent exactly as good at {one} is missed in up to {missed}")
     return listed(said)
 
 
@@ -107,6 +108,10 @@ def _at(densities: list[float]) -> str:
 
 def _seeds(level: LevelSummary) -> str:
     return counted(len(level.scores), "seed")
+
+
+def _doubt(summary: Summary) -> str:
+    return f" Normalised returns mean little here: {summary.judge.doubt}." if summary.judge.doubt else ""
 
 
 def _returns(summary: Summary) -> str:

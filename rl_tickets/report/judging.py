@@ -12,8 +12,11 @@ from rl_tickets.evaluation.verdicts import Comparison, compare
 from .effective import Effective
 from .rows import LevelRow
 from .searches import DENSE
+from .wording import number
 
 TOO_FEW = "too few seeds"
+SPREADS = 2.0
+"""Standard deviations of dense runs that lie at least between a random policy and dense where a scale means much."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,19 @@ class Judge:
             self.problem = "the dense agents are no better than a random policy"
         self.anchors = None if self.problem or random_return is None else Anchors(random_return, best)
         self.dense_scores = list(self._normalised(self.dense).values())
+
+    @property
+    def doubt(self) -> str:
+        """Why a normalised return means little although there is a scale; empty where nothing speaks against it."""
+        if self.anchors is None or len(self.dense) < 2:
+            return ""
+        scale, spread = self.anchors.dense - self.anchors.random, statistics.stdev(self.dense.values())
+        if scale >= SPREADS * spread:
+            return ""
+        return (
+            f"dense agents return {number(scale)} more than a random policy, and differ among themselves by "
+            f"{number(spread)} (standard deviation)"
+        )
 
     def level(self, rows: Sequence[LevelRow]) -> LevelSummary:
         """One search at one level, compared by itself."""

@@ -16,6 +16,7 @@ from .summary import Summary
 from .turning import turning
 from .wording import (
     between,
+    by_density,
     p_cell,
     p_value,
     plain,
@@ -161,9 +162,7 @@ def _averaged(each: Beside) -> tuple[str, str, str]:
 def _at_each(found: Sequence[Beside]) -> str:
     """A row for each density, a column for each pair of searches."""
     heads = ("density", *(f"{each.search} − {each.other}" for each in found))
-    columns = [{plain(at.density): _at(at) for at in each.levels} for each in found]
-    densities = sorted({density for column in columns for density in column}, key=float, reverse=True)
-    return _table(heads, [(density, *(column.get(density, "–") for column in columns)) for density in densities])
+    return _table(heads, by_density([[(at.density, _at(at)) for at in each.levels] for each in found]))
 
 
 def _at(at: AtDensity) -> str:

@@ -41,7 +41,7 @@ class Matrix:
         densities: at how many densities each was trained.
         sources: of the rows, in order.
         targets: of the columns, in order.
-        missing: targets without a scale, and why: their cells are left out.
+        missing: targets without a scale that means much, and why: their cells are left out.
     """
 
     title: str
@@ -65,14 +65,15 @@ class Matrix:
 
         Args:
             title: see above.
-            targets: what was found in each target; one in which dense is no better than a random policy has no scale.
+            targets: what was found in each target; one in which dense is hardly better than a random policy has no
+                scale.
             pairs: cell -> names of a search in its target, and of what it is held against there: a search, or dense.
             levels: that are compared; None: all of the search.
 
         Raises:
             ValueError: a target without such a search, or without seeds or levels in common.
         """
-        missing = {target: found.problem for target, found in targets.items() if found.problem}
+        missing = {name: why for name, found in targets.items() if (why := found.problem or found.judge.doubt)}
         told = {at: names for at, names in pairs.items() if at[1] not in missing}
         found = {at: scores_of(targets[at[1]], *names, levels=levels) for at, names in told.items()}
         cells = {at: contrast(ours, theirs) for at, (ours, theirs) in found.items()}

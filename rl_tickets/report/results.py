@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -33,12 +34,18 @@ class Results:
     sizes: tuple[Series, ...] = ()
     inputs: tuple[Series, ...] = ()
 
-    @property
+    @cached_property
     def stopped(self) -> dict[Run, int]:
-        """Environment steps trained by every run that ended before its budget."""
+        """Environment steps trained by every run that was ended before its budget; none that diverged."""
+        return {
+            row.run: row.timesteps for row in self.levels if row.start + row.timesteps < self._budget and not _lost(row)
+        }
+
+    @cached_property
+    def _budget(self) -> int:
+        """Environment steps of a level."""
         budget = self.settings.get("total_timesteps")
-        whole = budget if isinstance(budget, int) else max(row.timesteps for row in self.levels)
-        return {row.run: row.timesteps for row in self.levels if row.start + row.timesteps < whole}
+        return budget if isinstance(budget, int) else max(row.timesteps for row in self.levels)
 
     @property
     def as_trained(self) -> Self | None:
@@ -54,22 +61,26 @@ class Results:
     def while_training(self) -> Self | None:
         """The same, every agent scored by what it returned while it trained; None where that is not known of all.
 
-        Runs that were ended before their budget are left out, but for those that diverged.
+        Runs that only serve a search, that were ended before their budget, or that began where it ends (fine-tuning)
+        are left out. Those that diverged learned nothing.
         """
-        early = {row.run for row in self.levels if row.run in self.stopped and not np.isnan(row.mean_return)}
-        levels = [row for row in self.levels if row.run not in early and (row.run.search == DENSE or row.run.level)]
+        levels = [row for row in self.levels if self._shows_learning(row)]
         curves = {each.run: each for each in self.curves}
-        if not any(row.run.search == DENSE for row in levels) or any(row.run not in curves for row in levels):
+        known = all(row.run in curves or _lost(row) for row in levels)
+        if not known or not any(row.run.search == DENSE for row in levels):
             return None
         begin = max(row.start for row in levels)
 
         def score(row: LevelRow) -> float:
-            if np.isnan(row.mean_return):
-                return row.mean_return
-            return mean_while_training(curves[row.run], start=row.start, begin=begin)
+            return math.nan if _lost(row) else mean_while_training(curves[row.run], start=row.start, begin=begin)
 
         scored = [dataclasses.replace(row, mean_return=score(row), sampled_return=None) for row in levels]
         return dataclasses.replace(self, levels=tuple(scored), curves=())
+
+    def _shows_learning(self, row: LevelRow) -> bool:
+        """Whether what it returned while it trained can stand beside what others did."""
+        judged = row.run.search == DENSE or (row.run.level > 0 and row.run.label in self.searches.described)
+        return judged and row.run not in self.stopped and row.start < self._budget
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -102,6 +113,11 @@ class Results:
             sizes=_sorted(partial(read_series, table="sizes"), folder),
             inputs=_sorted(partial(read_series, table="inputs"), folder),
         )
+
+
+def _lost(row: LevelRow) -> bool:
+    """Whether its weights or its returns were no numbers any more."""
+    return row.diverged or math.isnan(row.mean_return)
 
 
 def _describe(folder: Path) -> dict[str, Any]:

@@ -147,8 +147,8 @@ def _counted(rows: Sequence[LevelRow], looking: Sequence[LevelRow]) -> list[Leve
 
 
 def _steps(rows: Sequence[LevelRow]) -> dict[int, int]:
-    """Seed -> environment steps of level 0."""
-    return {row.run.seed: row.timesteps for row in rows if row.run.level == 0}
+    """Seed -> environment steps of level 0, unless it diverged, which saves nothing."""
+    return {row.run.seed: row.timesteps for row in rows if row.run.level == 0 and not row.diverged}
 
 
 def _lost(rows: Sequence[LevelRow], others: Sequence[LevelRow], anchors: Anchors | None) -> Lost:

@@ -65,7 +65,7 @@ def _verdict(
     """At which densities a verdict holds in one way of playing only."""
     parts = []
     for ours, theirs, way in ((greedy, sampled, "greedily"), (sampled, greedy, "as trained")):
-        only = [one.density for one, two in zip(ours, theirs, strict=True) if verdict(one) and not verdict(two)]
+        only = [one.density for one, two in zip(ours, theirs, strict=True) if verdict(one) and verdict(two) is False]
         if only:
             at = f"{'density' if len(only) == 1 else 'densities'} {listed([plain(each) for each in only])}"
             parts.append(f"only {way} at {at}")

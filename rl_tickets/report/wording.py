@@ -1,6 +1,8 @@
 """Numbers as people read them, one way in every table, plot and sentence."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -48,6 +50,26 @@ def ratio(value: float | None) -> str:
 def signed(value: float | None) -> str:
     """A difference of normalised scores, fine enough to hold against the margin."""
     return "–" if value is None else f"{value:+.3f}"
+
+
+def by_density(columns: Sequence[Sequence[tuple[float, str]]]) -> list[tuple[str, ...]]:
+    """Rows of a table, from dense to sparse: the density, then a cell of each column, or a dash.
+
+    A column that tells twice of one density, where pruning stalled, has two rows.
+
+    >>> by_density([[(0.5, "a"), (0.25, "b"), (0.25, "c")], [(0.25, "d")]])
+    [('0.5', 'a', '–'), ('0.25', 'b', 'd'), ('0.25', 'c', '–')]
+    """
+    cells: list[dict[tuple[str, int], str]] = []
+    for column in columns:
+        times = Counter[str]()
+        cells.append({})
+        for density, text in column:
+            name = plain(density)
+            cells[-1][name, times[name]] = text
+            times[name] += 1
+    rows = sorted({key for column in cells for key in column}, key=lambda key: (-float(key[0]), key[1]))
+    return [(key[0], *(column.get(key, "–") for column in cells)) for key in rows]
 
 
 def listed(parts: list[str]) -> str:

@@ -84,10 +84,13 @@ class Line:
     episodes: int
     match: bool
 
-    def row(self) -> BarrierRow:
-        """Plays on the line, and one policy as often on other episodes."""
+    def row(self) -> BarrierRow | None:
+        """Plays on the line, and one policy as often on other episodes; None where a copy diverged."""
+        store = Store(self.folder)
+        if any(store.trained(self._copy(which)).diverged for which in "ab"):
+            return None
         with one_thread():
-            one, other = (self._agent(copy) for copy in "ab")
+            one, other = (self._agent(which) for which in "ab")
             settings = {"alphas": self.points, "episodes": self.episodes}
             align = rt.match_units if self.match else None
             make_env = self.experiment.make_env
@@ -99,10 +102,12 @@ class Line:
         seen = (found.barrier, floor, found.policy_barrier, means)
         return BarrierRow(self.source, self.density, self.run.seed, self.step, *seen)
 
-    def _agent(self, copy: str):
-        run = self.run._replace(variant=f"k{self.step}-{copy}")
-        model = fresh_agent(self.experiment.make_model, run.seed)
-        Store(self.folder).trained(run).end.restore(model)
+    def _copy(self, which: str) -> Run:
+        return self.run._replace(variant=f"k{self.step}-{which}")
+
+    def _agent(self, which: str):
+        model = fresh_agent(self.experiment.make_model, self.run.seed)
+        Store(self.folder).trained(self._copy(which)).end.restore(model)
         return model
 
 
@@ -137,11 +142,19 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, seeds: int = 20
             asked = replace(asked, points=min(asked.points, 5), episodes=min(asked.episodes, 4))
         summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
         name, page = ("matched", "matched.md") if asked.match else ("barriers", "report.md")
-        rows = barriers(list(lines_of(made, summary, asked)), summary.folder, name, asked.jobs)
-        save(barrier_plot(rows, f"{title}: barrier between copies"), asked.folder / f"{name}.png")
-        asked.publish(report(rows, made, summary, title, f"{name}.png"), page)
+        lines = list(lines_of(made, summary, asked))
+        rows = barriers(lines, summary.folder, name, asked.jobs)
+        plot = barrier_plot(rows, f"{title}: barrier between copies", margin(summary))
+        save(plot, asked.folder / f"{name}.png")
+        asked.publish(report(rows, len(lines) - len(rows), made, summary, title, f"{name}.png"), page)
 
     conduct(instability, AskedLines(seeds=seeds, out=Path("results") / folder), extra=extra)
+
+
+def margin(summary: rt.Summary) -> float:
+    """By how much a barrier may exceed its noise floor: as much as a ticket may return less than dense and match."""
+    anchors = summary.judge.anchors
+    return 0.0 if anchors is None else summary.margin * (anchors.dense - anchors.random)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
@@ -158,8 +171,9 @@ def barriers(lines: list[Line], out: Path, name: str, jobs: int) -> list[Barrier
     done = {(row.search, row.seed, row.density, row.step) for row in rows}
     ahead = [line for line in lines if (line.source, line.run.seed, line.density, line.step) not in done]
     for row in played(ahead, jobs):
-        rows.append(row)
-        write_barriers(file, rows)
+        if row is not None:
+            rows.append(row)
+            write_barriers(file, rows)
     return read_barriers(file)
 
 
@@ -181,17 +195,21 @@ def copies_of(made: rt.Experiment) -> Iterator[tuple[str, rt.Instability]]:
     yield from ((name, plan) for name, plan in made.searches.items() if isinstance(plan, rt.Instability))
 
 
-def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow]:
-    """Rows in the order in which they are done."""
+def played(lines: list[Line], jobs: int) -> Iterator[BarrierRow | None]:
+    """Rows in the order in which they are done; None for copies of which one diverged."""
     with local_processes(jobs) as processes:
         waiting = [processes.submit(Line.row, line) for line in lines]
         yield from (done.result() for done in track(as_completed(waiting), "Lines", total=len(waiting)))
 
 
-def report(rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary, title: str, plot: str) -> Iterator[str]:
+def report(
+    rows: list[BarrierRow], diverged: int, made: rt.Experiment, summary: rt.Summary, title: str, plot: str
+) -> Iterator[str]:
     """The parts of the page."""
     yield f"# Instability of tickets: {title}"
-    yield f"Made by `{made.command}`. {took([summary])}"
+    yield f"Made by `{made.command}`. {took([summary])} Playing on the lines between copies came after that."
+    if diverged:
+        yield f"Of {len(rows) + diverged} pairs of copies {diverged} are left out, since one of the two diverged."
     yield "## Do tickets match where they are stable?"
     yield from claim(CopiedTicket.all(rows, made, summary), summary)
     yield "## All barriers"
@@ -199,12 +217,13 @@ def report(rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary, tit
     yield (
         "From the state at a step, two copies train on with other draws; the barrier is how far the mean return of the "
         "policies on the straight line between them falls below the line between their returns. The noise floor is "
-        "what 95 % of the seeds show as a barrier when one policy plays other episodes at each point; filled points, "
-        "and `unstable`, are barriers shown to exceed it (paired by seed, Holm), `stable` those whose interval ends "
-        "below it. `nats` is how far the policies on the line are from those at its ends, at most, mean over seeds "
-        "and its interval: of states that are fixed, so that two equal policies show 0."
+        "what shows as a barrier when one policy plays other episodes at each point, mean over seeds. Filled points, "
+        f"and `unstable`, are barriers shown to exceed it by more than {margin(summary):.3g} ({summary.margin:g} "
+        "normalised, the margin of verdicts; paired by seed, Holm); `stable` are those of which the interval of that "
+        "excess ends within it. `nats` is how far the policies on the line are from those at its ends, at most, mean "
+        "over seeds and its interval: of states that are fixed, so that two equal policies show 0."
     )
-    yield "\n".join(barrier_table(rows))
+    yield "\n".join(barrier_table(rows, margin(summary)))
 
 
 @dataclass(frozen=True)
@@ -224,7 +243,7 @@ class CopiedTicket:
     @classmethod
     def all(cls, rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary) -> list["CopiedTicket"]:
         """Those of which there are copies."""
-        found = stabilities(rows)
+        found = stabilities(rows, margin(summary))
         starts = {plan.of: plan.at[0] for _, plan in copies_of(made)}
         return [
             cls(level, starts[search.name], found[search.name, rounded_density(level.density), starts[search.name]])
@@ -247,7 +266,8 @@ def claim(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]
         f"Of {len(tickets)} tickets, {cells[True, True]} are stable from their start and typically do as well as "
         f"dense, {cells[False, False]} are neither: that is {agree} as the claim has it. {cells[True, False]} are "
         f"stable and not typical, {cells[False, True]} unstable and typical: {differ} against it. Of the other "
-        f"{len(tickets) - agree - differ}, one or the other is undecided."
+        f"{len(tickets) - agree - differ}, one or the other is undecided. They share seeds and dense runs, so that "
+        "these are counts, of which no test is made."
     )
     yield "\n".join(ticket_table(tickets, summary))
     yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."
