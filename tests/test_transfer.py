@@ -20,6 +20,7 @@ from tiny import PPO_EXPERIMENT, ROOT, make_dqn, make_ppo
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.lab.run import unfinished
 from rl_tickets.lab.store import Store
 from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
 from rl_tickets.report.rows import Run
@@ -302,6 +303,14 @@ def test_tickets_are_trained_at_chosen_densities_alone(out: Path, tmp_path: Path
     assert chosen is not None
     assert whole is not None
     assert all(torch.equal(weight, whole.end.policy[name]) for name, weight in chosen.end.policy.items())
+    more: dict[str, rt.Plan] = {
+        "more": rt.Transfer(of=saved, at=SOURCE.densities[1:2]),
+        "more_reinit": rt.Control(rt.random_reinit, of="more"),
+    }
+    later = replace(SOURCE, searches={**searches, **more})
+    assert {task.plan for task in unfinished(later, store, later.groups)} == {*more}, "no dense run is needed for them"
+    later = replace(SOURCE, searches={**searches, "late": rt.Control(rt.permuted_mask)})
+    assert {task.plan for task in unfinished(later, store, later.groups)} == {"late", "dense"}, "its states are gone"
     with pytest.raises(ValueError, match=r"density 0\.3, which is no sparse one: "):
         replace(SOURCE, searches={"t": rt.Transfer(of=saved, at=(0.3,))})
 

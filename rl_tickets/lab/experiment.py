@@ -182,6 +182,14 @@ class Experiment:
         further = (seed for seed in itertools.count() if seed not in self.all_seeds)
         return tuple(itertools.islice(itertools.chain(self.all_seeds, further), count))
 
+    def needs_of(self, plan: str) -> tuple[str, ...]:
+        """The plans that must be finished before this one begins: what it needs, what that needs, and so on."""
+        plans = self.plans
+        found = list(plans[plan].needs)
+        for need in found:  # Which grows meanwhile.
+            found += [further for further in plans[need].needs if further not in found]
+        return tuple(found)
+
     def seeds_of(self, plan: str) -> tuple[int, ...]:
         """The seeds that a plan is trained with."""
         return self.pool if plan == DENSE else self.all_seeds

@@ -211,12 +211,8 @@ def _left(experiment: Experiment, store: Store) -> dict[int | None, set[str]]:
         plans = {name: plan for name, plan in experiment.plans.items() if seed in experiment.seeds_of(name)}
         runs = {name: [Run(name, seed, *each) for each in plan.trainings(setup)] for name, plan in plans.items()}
         missing = {name for name in plans if not finished.issuperset(runs[name])}
-        needed = list(missing)
-        for name in needed:  # What is found goes on the same list, so that needs of needs are found too.
-            gone = {need for need in plans[name].needs if need not in missing and _gone(experiment, store, runs[need])}
-            missing |= gone
-            needed += gone
-        left[seed] = missing
+        needed = {need for name in missing for need in experiment.needs_of(name)} - missing
+        left[seed] = missing | {need for need in needed if _gone(experiment, store, runs[need])}
     return left
 
 

@@ -66,7 +66,7 @@ class Task:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the plans of these seeds that must be finished first."""
-        return self.experiment.plans[self.plan].needs
+        return self.experiment.needs_of(self.plan)
 
     def run(self, train: Train | None = None, tell: Callable[[], None] | None = None) -> None:
         """Trains what is not finished yet.

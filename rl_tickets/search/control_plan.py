@@ -33,7 +33,7 @@ class ControlPlan(Plan):
     @property
     def needs(self) -> tuple[str, ...]:
         """The plan whose tickets it changes."""
-        return (*super().needs, self.of)
+        return (self.of,)
 
     @property
     def control_of(self) -> str | None:

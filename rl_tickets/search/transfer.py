@@ -87,7 +87,7 @@ class Transfer(Plan):
 
     Example:
         >>> Transfer(of=SavedTickets("results/cartpole_ppo/tickets/imp")).needs
-        ('dense',)
+        ()
     """
 
     of: SavedTickets | str
@@ -139,7 +139,7 @@ class Transfer(Plan):
     @property
     def needs(self) -> tuple[str, ...]:
         """The plan that the tickets come from, where it is one of this experiment."""
-        return super().needs if isinstance(self.of, SavedTickets) else (*super().needs, self.of)
+        return () if isinstance(self.of, SavedTickets) else (self.of,)
 
     def trainings(self, setup: Setup) -> tuple[Name, ...]:
         """Those of the other plan that train a ticket, or one for each sparse density, of those that are asked for."""
