@@ -1,17 +1,20 @@
-"""How early a ticket can be drawn, on LunarLander-v3 at half of rl-zoo's budget, and what that saves."""
+"""How early a ticket can be drawn by LAMP, on LunarLander-v3 at rl-zoo's budget, and what that saves."""
 
 from dataclasses import replace
 
 from lunarlander import experiment as lunarlander
 from measures.cheap_tickets import study
 
+import rl_tickets as rt
+
 if __name__ == "__main__":
     # Eighths of whole rollouts.
     study(
-        replace(lunarlander, total_timesteps=524_288),
+        replace(lunarlander, total_timesteps=1_048_576),
         "cheap_tickets_lunarlander",
         "Cheap tickets on LunarLander",
-        thresholds=(0.1, 0.2, 0.5),
+        thresholds=(0.2, 0.4),
+        criteria={"lamp": rt.lamp},
         seeds=10,
         extra="box2d",
     )

@@ -1,6 +1,7 @@
 """The measurement behind rewinding, off-policy, on MountainCar-v0: DQN, going back to another step or with fewer parts.
 
-Its networks are 2x64. The schedule that goes on, or begins again, is that of its exploration.
+Its networks are 2x64. The schedule that goes on, or begins again, is that of its exploration. Where the replay buffer
+begins empty, updates begin with it, since the first steps without any are over.
 """
 
 from dataclasses import replace
@@ -17,6 +18,8 @@ experiment = replace(
     name="rewinding_mountaincar",
     make_model=partial(make_model, width=64),
     densities=rt.geometric(keep=0.25, levels=4),
+    seeds=20,
+    dense_seeds=60,
     searches={
         "late": rt.IMP(rewind=rt.Rewind(at=LATE)),
         "to_initialisation": rt.IMP(rewind=rt.Rewind(at=0)),

@@ -1,4 +1,7 @@
-"""Whether tickets of PPO on CartPole-v1 win in other physics, under other optimizers, and found in other budgets."""
+"""Whether tickets of PPO on CartPole-v1 win in other physics, under other optimizers, and found in other budgets.
+
+At a sixteenth of the weights, where tickets return more than re-initialised ones; at an eighth nothing can be lost.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -62,13 +65,13 @@ PHYSICS = {
     "weak": in_physics(force=4.0),
 }
 OPTIMIZERS = {
-    "adam": with_optimizer(torch.optim.Adam, 1e-3, eps=1e-5),
+    "adam": PHYSICS["usual"],
     "rmsprop": with_optimizer(torch.optim.RMSprop, 1e-3, eps=1e-5),
     "sgd": with_optimizer(torch.optim.SGD, 5e-2, momentum=0.9),
 }
 BUDGETS = {
     "quarter": in_physics(budget=0.25),
-    "once": in_physics(),
+    "once": PHYSICS["usual"],
     "four_times": in_physics(budget=4.0),
     "long": PHYSICS["long"],
     "weak": PHYSICS["weak"],
@@ -85,5 +88,6 @@ if __name__ == "__main__":
         FAMILIES,
         "transfer_cartpole",
         "Transfer of tickets on CartPole",
-        at=cartpole.densities[3:],
+        at=cartpole.densities[4:],
+        seeds=30,
     )

@@ -1,4 +1,4 @@
-"""Whether tickets of PPO on HalfCheetah-v5 win on Walker2d-v5, at a fifth of the budget of halfcheetah.py."""
+"""Whether tickets of PPO on HalfCheetah-v5 win on Walker2d-v5, and the other way round."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ DENSITIES = (1.0, 0.35, 0.125)
 
 if __name__ == "__main__":
     study(
-        replace(halfcheetah.scaled(200_000, rollout=512), densities=DENSITIES, searches={}),
+        replace(halfcheetah, densities=DENSITIES, searches={}, input_names=None),
         {"bodies": Family("Other bodies", BODIES)},
         "transfer_halfcheetah",
         "Transfer of tickets between bodies",

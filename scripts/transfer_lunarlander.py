@@ -1,4 +1,7 @@
-"""Whether tickets of PPO on LunarLander-v3 win in wind and under another gravity."""
+"""Whether tickets of PPO on LunarLander-v3 win in wind and under another gravity.
+
+What is tested is the return while training: how they end, tickets there are not told from re-initialised ones.
+"""
 
 from dataclasses import replace
 from functools import partial

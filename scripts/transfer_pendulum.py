@@ -44,5 +44,4 @@ if __name__ == "__main__":
         "transfer_pendulum",
         "Transfer of tickets between algorithms on Pendulum",
         at=pendulum.densities[3:5],
-        seeds=10,
     )

@@ -18,7 +18,7 @@ from tiny import PPO_EXPERIMENT, make_dqn
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
 from rl_tickets.report.apart import apart_maps
-from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, largest_harmless
+from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, largest_harmless, pooled
 from rl_tickets.report.drawn import NETWORKS, Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
@@ -234,14 +234,18 @@ def test_the_largest_harmless_threshold_is_below_all_that_harm() -> None:
     wild = np.tile([-1.0, 1.0], 10)
 
     def bargain(family: str, threshold: float, lost: np.ndarray) -> Bargain:
-        return Bargain(family, "", threshold, 1.0, 2.0, rt.contrast(lost, np.zeros(20)))
+        return Bargain(family, "", threshold, 1.0, 2.0, dict(enumerate(lost.tolist())))
 
     fine = [bargain("lamp", at, steady) for at in (0.05, 0.1, 0.2)]
     assert largest_harmless(fine, 0.05) == 0.2
-    assert largest_harmless([*fine, bargain("magnitude", 0.2, steady - 0.06)], 0.05) == 0.1, "more than the margin"
-    assert largest_harmless([*fine, bargain("magnitude", 0.1, steady - 0.04)], 0.05) == 0.05, "less, but shown"
-    assert largest_harmless([*fine, bargain("magnitude", 0.1, wild - 0.04)], 0.05) == 0.2, "neither"
-    assert largest_harmless([*fine, bargain("magnitude", 0.05, steady - 0.06)], 0.05) is None
+    assert pooled(fine)[0.1] == rt.contrast(steady, np.zeros(20))
+    both = [*fine, bargain("magnitude", 0.1, 3 * steady - 0.08)]
+    assert pooled(both)[0.1].difference == pytest.approx(-0.04)
+    assert largest_harmless(both, 0.05) == 0.2, "less, and shown, but by no more than the margin"
+    assert largest_harmless(both, 0.03) == 0.05, "more than the margin"
+    assert largest_harmless([*fine, bargain("magnitude", 0.2, wild)], 0.05) == 0.1, "not shown"
+    assert largest_harmless([*fine, bargain("magnitude", 0.05, wild)], 0.05) is None, "nor any above it"
+    assert largest_harmless([bargain("lamp", 0.05, np.zeros(4))], 0.05) is None, "too few seeds"
 
 
 def test_a_bargain_is_of_the_sparsest_ticket_and_all_that_led_to_it(tmp_path: Path) -> None:

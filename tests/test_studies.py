@@ -48,9 +48,9 @@ def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path
     family = Family("All", agents, targets=("usual",), beside="longer", note="Mind the heads.")
     asked = Asked(seeds=2, jobs=1, out=tmp_path)
     parts = list(report(LITTLE, {"all": family}, (0.2,), "Exchange", asked))
-    own = {"dense": [0], "own": [1], "own_reinit": [1]}
-    assert levels(tmp_path / "all_longer") == own
-    assert levels(tmp_path / "all_usual") == own | {"from_longer": [1], "from_longer_reinit": [1]}
+    assert levels(tmp_path / "all_longer") == {"dense": [0], "own": [1]}
+    moved = {f"from_{source}": [1] for source in ("all_longer", "all_longer_reinit")}
+    assert levels(tmp_path / "all_usual") == {"dense": [0], "own": [1], "own_reinit": [1], **moved}
     described = (json.loads((tmp_path / f"all_{name}" / "experiment.json").read_text()) for name in agents)
     assert [each["settings"]["total_timesteps"] for each in described] == [160, 320]
     told = "\n".join(parts)

@@ -341,11 +341,20 @@ def test_a_matrix_holds_the_contrasts_of_its_experiments() -> None:
     seeds = sorted(late.levels[0].normalised_scores)
     ours = np.array([[level.normalised_scores[seed] for level in late.levels] for seed in seeds])
     dense = np.array([summary.dense.normalised_scores[seed] for seed in seeds])
+    imp, control = (
+        np.array([np.mean([level.normalised_scores[seed] for level in each.levels]) for seed in seeds])
+        for each in summary.searches
+        if each.name in ("imp", "random_reinit")
+    )
     cell = matrix.cells["late", "cartpole"]
     assert cell.difference == pytest.approx(float((ours - dense[:, None]).mean()))
     assert list(matrix.p.values()) == rt.holm([each.p for each in matrix.cells.values()]).tolist()
     assert (matrix.sources, matrix.targets) == (("imp", "late"), ("other", "cartpole"))
-    assert len(list(matrix_table(matrix))) == 2 + len(at)
+    together = np.mean([imp - control, ours.mean(axis=1) - dense], axis=0)
+    assert matrix.mean == rt.contrast(together, np.zeros(len(seeds)))
+    lines = list(matrix_table(matrix))
+    assert len(lines) == 2 + len(at) + 1
+    assert lines[-1].startswith(f"\nMean over the map, seed by seed: {together.mean():+.3f} [")
     values = heat_maps([matrix], "A matrix").axes[0].images[0].get_array()
     assert values is not None
     assert np.ma.getmaskarray(values).tolist() == [[True, False], [True, False]]

@@ -2,17 +2,17 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Self
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from rl_tickets.evaluation.contrasts import Contrast, contrast
-from rl_tickets.evaluation.families import holm
 
 from . import looks
-from .headline import LEVEL
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
 from .summary import SearchSummary, Summary
 from .wording import between, plain
@@ -32,7 +32,7 @@ class Bargain:
         threshold: at which it takes a mask as settled.
         taken: environment steps until its sparsest ticket is trained, mean over seeds.
         whole: the same with every level trained to its end.
-        lost: return of its sparsest ticket less that of the full search's, normalised, paired by seed.
+        less: seed -> normalised return of its sparsest ticket less that of the full search's.
     """
 
     family: str
@@ -40,7 +40,12 @@ class Bargain:
     threshold: float
     taken: float
     whole: float
-    lost: Contrast
+    less: Mapping[int, float]
+
+    @property
+    def lost(self) -> Contrast:
+        """The same over seeds."""
+        return _over_seeds(self.less)
 
     @classmethod
     def of(cls, summary: Summary, family: str, search: str, full: str, threshold: float) -> Self:
@@ -56,8 +61,8 @@ class Bargain:
         if twin is None or not seeds or last.cost is None or twin.cost is None:
             why = summary.problem or f"{full!r} has no level {last.level} of the same seeds"
             raise ValueError(f"{summary.name}: {search!r} cannot be compared, since {why}")
-        scores = ([level.normalised_scores[seed] for seed in seeds] for level in (last, twin))
-        return cls(family, search, threshold, last.cost, twin.cost, contrast(*scores))
+        less = {seed: last.normalised_scores[seed] - twin.normalised_scores[seed] for seed in seeds}
+        return cls(family, search, threshold, last.cost, twin.cost, less)
 
     @property
     def saved(self) -> float:
@@ -79,19 +84,28 @@ def _search(summary: Summary, name: str) -> SearchSummary:
     raise ValueError(f"{summary.name} has no search {name!r}; it has {names}")
 
 
-def largest_harmless(bargains: Sequence[Bargain], margin: float) -> float | None:
-    """The largest threshold up to which no family loses more than the margin on average, or is shown to lose anything.
+def _over_seeds(less: Mapping[int, float]) -> Contrast:
+    return contrast(list(less.values()), [0.0] * len(less))
 
-    Args:
-        bargains: of all families and thresholds, judged together (Holm).
-        margin: in normalised return.
+
+def pooled(bargains: Sequence[Bargain]) -> dict[float, Contrast]:
+    """For each threshold what its tickets return less, mean over families, seed by seed."""
+    found = {}
+    for threshold in sorted({each.threshold for each in bargains}):
+        families = [each.less for each in bargains if each.threshold == threshold]
+        seeds = sorted(set.intersection(*({*less} for less in families)))
+        found[threshold] = _over_seeds({seed: statistics.mean(less[seed] for less in families) for seed in seeds})
+    return found
+
+
+def largest_harmless(bargains: Sequence[Bargain], margin: float) -> float | None:
+    """The largest threshold up to which tickets are shown to return less by no more than the margin.
+
+    None where that is not shown of the smallest, be it for want of seeds. Each is shown by the interval of the mean
+    over families (see `pooled`): a threshold counts only if all smaller ones do, which needs no adjusting.
     """
-    harmed = {
-        each.threshold
-        for each, p in zip(bargains, holm([each.lost.p for each in bargains]), strict=True)
-        if each.lost.difference < -margin or (each.lost.difference < 0 and p < LEVEL)
-    }
-    return max((each.threshold for each in bargains if each.threshold < min(harmed, default=np.inf)), default=None)
+    shown = takewhile(lambda each: each[1].enough and each[1].interval.low > -margin, sorted(pooled(bargains).items()))
+    return max((threshold for threshold, _ in shown), default=None)
 
 
 def bargain_table(bargains: Sequence[Bargain]) -> Iterator[str]:

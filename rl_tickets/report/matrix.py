@@ -17,7 +17,7 @@ from .headline import LEVEL
 from .judging import TOO_FEW, LevelSummary
 from .looks import INK
 from .summary import Summary
-from .wording import between, p_cell
+from .wording import between, p_cell, p_value
 
 COLOURS = "RdBu"
 LEAST = 3.2
@@ -41,6 +41,8 @@ class Matrix:
         densities: at how many densities each was trained.
         sources: of the rows, in order.
         targets: of the columns, in order.
+        mean: over all cells whose tickets come from elsewhere, seed by seed: one test of the whole; None of a single
+            cell, or of cells with different seeds.
         missing: targets without a scale that means much, and why: their cells are left out.
     """
 
@@ -50,6 +52,7 @@ class Matrix:
     densities: Mapping[Place, int]
     sources: tuple[str, ...]
     targets: tuple[str, ...]
+    mean: Contrast | None = None
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -85,8 +88,17 @@ class Matrix:
             {at: ours.shape[1] for at, (ours, _) in found.items()},
             tuple(dict.fromkeys(source for source, _ in pairs)),
             tuple(targets),
+            _mean([scores for (source, target), scores in found.items() if source != target]),
             missing,
         )
+
+
+def _mean(cells: Sequence[tuple[np.ndarray, np.ndarray]]) -> Contrast | None:
+    """Over cells of the same seeds; see `Matrix`."""
+    if len(cells) < 2 or len({len(ours) for ours, _ in cells}) > 1:
+        return None
+    ours, theirs = (np.stack([cell[side].mean(axis=1) for cell in cells], axis=1) for side in (0, 1))
+    return contrast(ours, theirs)
 
 
 def scores_of(
@@ -181,5 +193,8 @@ def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Ite
         p = p_cell(matrix.p[source, target]) if cell.enough else TOO_FEW
         told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
         yield f"| {' | '.join((source, target, *told))} |"
+    if matrix.mean is not None and matrix.mean.enough:
+        mean = between(matrix.mean.difference, matrix.mean.interval)
+        yield f"\nMean over the map, seed by seed: {mean} ({p_value(matrix.mean.p)})."
     for target, why in matrix.missing.items():
         yield f"\n{target} is left out, since {why}."

@@ -1,7 +1,7 @@
 """Whether tickets match where they are stable: linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,26 +32,34 @@ from rl_tickets.report.judging import LevelSummary
 from rl_tickets.report.looks import save
 from rl_tickets.report.rows import Run
 
-DENSE_FOR_EACH = 5
+DENSE_FOR_EACH = 3
 """Dense runs for each seed: verdicts need more of them than of tickets."""
-CONTROLS = {"random_reinit": rt.random_reinit, "permuted_mask": rt.connected_permuted_mask}
+REINIT = {"random_reinit": rt.Control(rt.random_reinit)}
+CONTROLS = {**REINIT, "permuted_mask": rt.Control(rt.connected_permuted_mask)}
 
 
 def copied(
-    experiment: rt.Experiment, *, steps: Sequence[int], late: Sequence[int], densities: Sequence[float]
+    experiment: rt.Experiment,
+    *,
+    steps: Sequence[int],
+    densities: Sequence[float],
+    tickets_at: Sequence[int] | None = None,
+    late: Sequence[int] = (),
+    controls: Mapping[str, rt.Control] = CONTROLS,
 ) -> rt.Experiment:
     """The same agent, environment and budget: dense runs, tickets, controls, and two copies of each.
 
     Args:
         experiment: whose agents they are.
-        steps: at which dense agents and tickets that were rewound to initialisation are copied, 0 among them.
-        late: those to which other tickets are rewound; these, and controls, are copied where they start.
+        steps: at which dense agents are copied, 0 first.
         densities: 1.0, then those of the tickets.
+        tickets_at: at which tickets that were rewound to initialisation are copied, 0 first; None: as dense agents.
+        late: steps to which other tickets are rewound; these, and controls, are copied where they start.
+        controls: of the tickets, by name.
     """
     tickets: dict[str, rt.Plan] = {"imp": rt.IMP()}
     tickets |= {f"rewound_{step}": rt.IMP(rewind=rt.Rewind(at=step)) for step in late}
-    controls = {name: rt.Control(make, of="imp") for name, make in CONTROLS.items()}
-    at = {"dense": tuple(steps), "imp": tuple(steps)}
+    at = {"dense": tuple(steps), "imp": tuple(steps if tickets_at is None else tickets_at)}
     at |= {f"rewound_{step}": (step,) for step in late} | dict.fromkeys(controls, (0,))
     copies = {f"{source}_copies": rt.Instability(of=source, at=of) for source, of in at.items()}
     searches = {**tickets, **controls, **copies}

@@ -21,9 +21,13 @@ OWN_HEADS = (
 """What has to be known where layers that do not fit are dense."""
 
 
-@dataclass(frozen=True)
+DENSE_FOR_EACH = 2
+"""Dense runs for each seed: contrasts with them are paired by seed, and the others only make the scale surer."""
+
+
+@dataclass(frozen=True, eq=False)
 class Agent:
-    """Where tickets are found, and where they are trained.
+    """Where tickets are found, and where they are trained; the same object in two families is trained once.
 
     Args:
         make_model: of a seed.
@@ -42,7 +46,8 @@ class Family:
 
     Args:
         title: of its heat maps.
-        agents: that tickets come from, by name.
+        agents: by name.
+        sources: names of those that tickets come from; None: all.
         targets: names of those that tickets are trained in; None: all.
         beside: name of the agent whose tickets all others are held against too; None: none.
         otherwise: what becomes of layers that do not fit, see `rt.transfer`.
@@ -51,6 +56,7 @@ class Family:
 
     title: str
     agents: Mapping[str, Agent]
+    sources: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     beside: str | None = None
     otherwise: MakeMask = rt.refuse_layer
@@ -62,10 +68,22 @@ class Family:
         return tuple(self.agents) if self.targets is None else self.targets
 
     @property
+    def found_in(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return tuple(self.agents) if self.sources is None else self.sources
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Source and target of the tickets that are trained; a target's own among them."""
+        return tuple((s, t) for t in self.trained_in for s in self.agents if s == t or s in self.found_in)
+
+    @property
     def smaller(self) -> "Family":
         """Two of its agents, tickets of both in the last."""
-        kept = dict.fromkeys((self.beside or next(iter(self.agents)), self.trained_in[-1]))
-        return replace(self, agents={name: self.agents[name] for name in kept}, targets=(self.trained_in[-1],))
+        last = self.trained_in[-1]
+        first = self.beside or next(name for name in self.found_in if name != last)
+        agents = {name: self.agents[name] for name in dict.fromkeys((first, last))}
+        return replace(self, agents=agents, sources=None, targets=(last,))
 
 
 def study(
@@ -92,15 +110,19 @@ def study(
 
     def transfer(asked: Asked) -> None:
         """Finds tickets for every agent, trains all of them in all others, and writes heat maps of contrasts."""
-        made = replace(experiment, seeds=asked.seeds, dense_seeds=None, command=asked.command)
-        asked.publish(report(smaller(made) if asked.smoke else made, families, at, title, asked))
+        many = DENSE_FOR_EACH * asked.seeds
+        made = replace(experiment, seeds=asked.seeds, dense_seeds=many, command=asked.command)
+        if asked.smoke:
+            asked.publish(report(smaller(made), {n: f.smaller for n, f in families.items()}, at, title, asked))
+        else:
+            asked.publish(report(made, families, at, title, asked))
 
     conduct(transfer, Asked(seeds=seeds, out=Path("results") / folder), extra=extra)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
     """Two seeds and few steps."""
-    return replace(made.scaled(2 * shortest_run(made.make_model(0))), seeds=2, episodes=2)
+    return replace(made.scaled(2 * shortest_run(made.make_model(0))), seeds=2, dense_seeds=2, episodes=2)
 
 
 def report(
@@ -112,45 +134,85 @@ def report(
     yield (
         "Contrasts in normalised return (0: a random policy; 1: the target's own dense runs), averaged over densities "
         f"{' and '.join(f'{density:g}' for density in at)}, paired by seed; bold in the figures, and p below 0.05, is "
-        "shown (Holm, over each map). A re-initialised ticket has the same mask and other weights."
+        "shown (Holm, over each map). The mean below a map is over its cells without the targets' own tickets. A "
+        "re-initialised ticket has the same mask and other weights."
     )
+    exchange = Exchange.of(experiment, families, at)
+    found = exchange.trained(asked)
+    yield took(found.values())
+    levels = [experiment.densities.index(density) for density in at]
     for name, family in families.items():
-        asked_for = family.smaller if asked.smoke else family
-        own = {agent: alone(experiment, f"{name}_{agent}", made, at) for agent, made in asked_for.agents.items()}
-        found = trained(own, asked_for, at, asked)
-        yield from page(asked_for, found, [experiment.densities.index(density) for density in at], asked.folder, name)
+        targets = {target: found[family.agents[target]] for target in family.trained_in}
+        yield from page(family, exchange.names, targets, levels, asked.folder, name)
 
 
-def alone(experiment: rt.Experiment, name: str, agent: Agent, at: Sequence[float]) -> rt.Experiment:
-    """The search for an agent's own tickets, and its control."""
+@dataclass(frozen=True)
+class Exchange:
+    """All agents of all families, and whose tickets are trained in which.
+
+    Args:
+        experiments: of each agent alone.
+        sources: of each target those whose tickets it trains, and what becomes of layers that do not fit.
+        at: densities at which it trains them.
+    """
+
+    experiments: Mapping[Agent, rt.Experiment]
+    sources: Mapping[Agent, Mapping[Agent, MakeMask]]
+    at: Sequence[float]
+
+    @property
+    def names(self) -> dict[Agent, str]:
+        """What each agent's results are called."""
+        return {agent: made.name for agent, made in self.experiments.items()}
+
+    @classmethod
+    def of(cls, experiment: rt.Experiment, families: Mapping[str, Family], at: Sequence[float]) -> "Exchange":
+        """An agent is called by the first family that has it."""
+        names: dict[Agent, str] = {}
+        sources: dict[Agent, dict[Agent, MakeMask]] = {}
+        for name, family in families.items():
+            for agent, made in family.agents.items():
+                names.setdefault(made, f"{name}_{agent}")
+            for source, target in family.pairs:
+                others = sources.setdefault(family.agents[target], {})
+                if source != target:
+                    others.setdefault(family.agents[source], family.otherwise)
+        made = {agent: alone(experiment, name, agent, at, target=agent in sources) for agent, name in names.items()}
+        return cls(made, sources, at)
+
+    def trained(self, asked: Asked) -> dict[Agent, rt.Summary]:
+        """Own tickets of all first, then everyone's in every target."""
+        for each in self.experiments.values():
+            if not (asked.folder / each.name / "report.md").exists():
+                rt.run(each, jobs=asked.jobs, out=asked.folder)
+        return {
+            target: rt.run(self._into(target, asked.folder), jobs=asked.jobs, out=asked.folder)
+            for target in self.sources
+        }
+
+    def _into(self, target: Agent, folder: Path) -> rt.Experiment:
+        """The target's own search, and those that train the tickets of others."""
+        searches = dict(self.experiments[target].searches)
+        for source, otherwise in self.sources[target].items():
+            name = came_from(self.names[source])
+            saved = rt.SavedTickets(folder / self.names[source] / "tickets" / "own")
+            searches[name] = rt.Transfer(of=saved, source=source.make_model, otherwise=otherwise, at=self.at)
+            searches[f"{name}_reinit"] = rt.Control(rt.random_reinit, of=name)
+        return replace(self.experiments[target], searches=searches)
+
+
+def alone(experiment: rt.Experiment, name: str, agent: Agent, at: Sequence[float], *, target: bool) -> rt.Experiment:
+    """The search for an agent's own tickets; of a target, its control too, and dense runs for the scale."""
+    control = {"own_reinit": rt.Control(rt.random_reinit, of="own", at=at)} if target else {}
     return replace(
         experiment,
         name=name,
         make_model=agent.make_model,
         make_env=agent.make_env or experiment.make_env,
         total_timesteps=round(agent.budget * experiment.total_timesteps),
-        searches={"own": rt.IMP(), "own_reinit": rt.Control(rt.random_reinit, of="own", at=at)},
+        dense_seeds=experiment.dense_seeds if target else experiment.seeds,
+        searches={"own": rt.IMP(), **control},
     )
-
-
-def trained(
-    own: Mapping[str, rt.Experiment], family: Family, at: Sequence[float], asked: Asked
-) -> dict[str, rt.Summary]:
-    """Own tickets of all first, then everyone's in every target."""
-    for each in own.values():
-        if not (asked.folder / each.name / "report.md").exists():
-            rt.run(each, jobs=asked.jobs, out=asked.folder)
-    found = {}
-    for target in family.trained_in:
-        searches = dict(own[target].searches)
-        for source, other in own.items():
-            if source != target:
-                saved = rt.SavedTickets(asked.folder / other.name / "tickets" / "own")
-                moved = rt.Transfer(of=saved, source=other.make_model, otherwise=family.otherwise, at=at)
-                searches[came_from(source)] = moved
-                searches[f"{came_from(source)}_reinit"] = rt.Control(rt.random_reinit, of=came_from(source))
-        found[target] = rt.run(replace(own[target], searches=searches), jobs=asked.jobs, out=asked.folder)
-    return found
 
 
 def came_from(source: str) -> str:
@@ -158,16 +220,24 @@ def came_from(source: str) -> str:
     return f"from_{source}"
 
 
-def page(family: Family, found: Mapping[str, rt.Summary], levels: Sequence[int], out: Path, name: str) -> Iterator[str]:
+def page(
+    family: Family,
+    names: Mapping[Agent, str],
+    found: Mapping[str, rt.Summary],
+    levels: Sequence[int],
+    out: Path,
+    name: str,
+) -> Iterator[str]:
     """The family's part of the report, and its figures beside it."""
     yield f"## {family.title}"
-    yield f"{took(found.values())} {family.note}".strip()
+    if family.note:
+        yield family.note
     training = {target: summary.training for target, summary in found.items() if summary.training is not None}
     for what, file, targets in (
         ("return of the final policies", name, found),
         ("return while training", f"{name}_training", training),
     ):
-        matrices = list(contrasted(family, targets, levels))
+        matrices = list(contrasted(family, names, targets, levels))
         save(heat_maps(matrices, f"{family.title}: {what}"), out / f"{file}.png")
         yield f"### {family.title}: {what}"
         yield f"![{family.title}: {what}]({file}.png)"
@@ -176,9 +246,15 @@ def page(family: Family, found: Mapping[str, rt.Summary], levels: Sequence[int],
             yield "\n".join(matrix_table(matrix))
 
 
-def contrasted(family: Family, targets: Mapping[str, rt.Summary], levels: Sequence[int]) -> Iterator[Matrix]:
+def contrasted(
+    family: Family, names: Mapping[Agent, str], targets: Mapping[str, rt.Summary], levels: Sequence[int]
+) -> Iterator[Matrix]:
     """What tickets return more than what stands beside them."""
-    cells = {(s, t): "own" if s == t else came_from(s) for t in targets for s in family.agents}
+    cells = {
+        (source, target): "own" if source == target else came_from(names[family.agents[source]])
+        for source, target in family.pairs
+        if target in targets
+    }
     other = {at: search for at, search in cells.items() if search != "own"}
     yield Matrix.of("less the target's own", targets, {at: (s, "own") for at, s in other.items()}, levels=levels)
     yield Matrix.of("less re-initialised", targets, {at: (s, f"{s}_reinit") for at, s in cells.items()}, levels=levels)

@@ -124,13 +124,16 @@ def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
     yield f"# Warm-up, learning rate and rewinding: {heat.agent}"
     yield f"Made by `{asked.command}`. {took(summary for agents in found.values() for summary in agents.values())}"
     yield (
-        "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs), averaged over the sparse "
-        "densities, paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
+        "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs) at the sparsest density, "
+        "paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
     )
     for other, cells in (("dense", cells_less_dense), ("re-initialised", cells_less_reinit)):
         for what, file, summaries in (("final policies", "", found), ("while training", "_training", training(found))):
             yield f"## Tickets less {other}, {what}"
-            matrices = [Matrix.of(title, agents, cells(agents, heat)) for title, agents in summaries.items()]
+            matrices = [
+                Matrix.of(title, agents, cells(agents, heat), levels=sparsest(agents))
+                for title, agents in summaries.items()
+            ]
             path = asked.folder / f"less_{other}{file}.png"
             yield from maps(matrices, f"Tickets less {other}, {what}", heat.agent, path)
     yield "## What warm-up changes"
@@ -161,6 +164,11 @@ def maps(matrices: Sequence[Matrix], title: str, agent: str, file: Path) -> Iter
         yield "\n".join(matrix_table(matrix, **axes))
 
 
+def sparsest(agents: Mapping[str, rt.Summary]) -> tuple[int]:
+    """The level at which something can be lost."""
+    return (max(level.level for summary in agents.values() for level in summary.levels),)
+
+
 def cells_less_dense(agents: Mapping[str, rt.Summary], heat: Heat) -> Cells:
     """Rewind point and learning rate -> the search, and dense."""
     return {(f"{at:,}", rate): (called(at), "dense") for at in heat.points for rate in agents}
@@ -176,11 +184,14 @@ def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
     cold, warm = found.values()
     made = {
         (rate, at): rt.contrast(
-            *(np.subtract(*scores_of(agents[rate], called(at), "dense")) for agents in (warm, cold))
+            *(
+                np.subtract(*scores_of(agents[rate], called(at), "dense", levels=sparsest(agents)))
+                for agents in (warm, cold)
+            )
         )
         for rate in cold
         for at in points
-        if not (cold[rate].problem or warm[rate].problem)
+        if not any(agents[rate].problem or agents[rate].judge.doubt for agents in (cold, warm))
     }
     adjusted = holm([change.p for change in made.values()]) if made else ()
     yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
