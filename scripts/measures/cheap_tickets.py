@@ -31,7 +31,7 @@ DENSITIES = rt.geometric(keep=0.4, levels=4)
 """Of whole searches, which all look for the ticket of the last."""
 DRAWN = (1.0, 0.064)
 """Of the tickets that are drawn from dense agents: where something can be lost."""
-SMOKE = 32
+SMOKE = 8
 """Rollouts of a training that is to show that everything works."""
 
 
@@ -83,17 +83,17 @@ def study(
     def cheap(asked: Asked) -> None:
         """Draws tickets early and ends searches early, and writes tables and plots."""
         made = replace(cheap_tickets(experiment, asked.seeds, thresholds, criteria), command=asked.command)
-        made = smaller(made) if asked.smoke else made
+        made = smaller(made, criteria) if asked.smoke else made
         summary = rt.run(made, jobs=asked.jobs, out=asked.folder)
         asked.publish(page(made, summary, asked.folder, title, asked.command))
 
     conduct(cheap, Asked(seeds=seeds, out=Path("results") / folder), extra=extra)
 
 
-def smaller(made: rt.Experiment) -> rt.Experiment:
-    """Two seeds and thresholds, and few steps."""
+def smaller(made: rt.Experiment, criteria: Mapping[str, Criterion]) -> rt.Experiment:
+    """Two seeds, one threshold, and few steps."""
     model = made.make_model(0)
-    small = cheap_tickets(made, seeds=2, thresholds=THRESHOLDS[::2])
+    small = cheap_tickets(made, seeds=2, thresholds=THRESHOLDS[-1:], criteria=criteria)
     return replace(small, episodes=5).scaled(SMOKE * rollout_steps(model), rollout=rollout_steps(model))
 
 
