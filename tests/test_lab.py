@@ -344,6 +344,17 @@ def test_a_search_that_is_added_later_trains_beside_the_old_ones(out: Path, tmp_
     assert (tmp_path / "steps").stat().st_size == sum(row.timesteps for row in new)
 
 
+def test_a_control_that_is_added_later_to_a_search_with_a_dense_run_of_its_own(copied: Path) -> None:
+    """What that run had kept for the search is gone: it is trained again, and nothing else of the search."""
+    control = {"bird_reinit": rt.Control(rt.random_reinit, of="early_bird")}
+    with counted(copied / "steps"):
+        rt.run(replace(ALL, searches={**ALL.searches, **control}), jobs=1, out=copied)
+    rows = read_levels(copied / "tiny")
+    again = [row for row in rows if row.run.search == "bird_reinit" or row.run[::2] == ("early_bird", 0)]
+    assert len(again) == 2 * (2 + 1)
+    assert (copied / "steps").stat().st_size == sum(row.timesteps for row in again)
+
+
 def test_runs_are_judged_anew_and_nothing_trained(copied: Path) -> None:
     with counted(copied / "steps"):
         summary = rt.run(replace(ALL, margin=0.25, failed_below=0.75), jobs=1, out=copied)

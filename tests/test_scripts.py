@@ -140,10 +140,10 @@ def test_names_of_results_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("cartpole", "cartpole_ppo", "--searches imp random_reinit --smoke", 2 * (1 + 2 * 2)),
         (
-            "networks_pendulum",
-            "networks_pendulum",
-            "--seeds 1 --levels 2 --trainer plain --searches actor critic both --smoke",
-            1 + 3,
+            "pendulum",
+            "pendulum_sac",
+            "--seeds 1 --levels 2 --trainer plain --searches imp random_reinit --smoke",
+            1 + 2,
         ),
     ],
 )

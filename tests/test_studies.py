@@ -62,6 +62,25 @@ def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path
         assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
 
 
+def test_agents_of_two_families_are_trained_once_and_only_targets_have_a_scale(measures: ModuleType) -> None:
+    from measures.transfer import Agent, Exchange, Family
+
+    usual, heavy, long = (Agent(make_ppo, budget=budget) for budget in (1.0, 1.0, 4.0))
+    families = {
+        "physics": Family("Physics", {"usual": usual, "heavy": heavy}, sources=("usual",)),
+        "budgets": Family("Budgets", {"once": usual, "long": long}, targets=("once",), beside="once"),
+    }
+    made = Exchange.of(replace(LITTLE, dense_seeds=4), families, (0.2,))
+    assert made.names == {usual: "physics_usual", heavy: "physics_heavy", long: "budgets_long"}
+    assert {target: [*others] for target, others in made.sources.items()} == {usual: [long], heavy: [usual]}
+    assert [len(made.experiments[agent].pool) for agent in (usual, heavy, long)] == [4, 4, 2]
+    assert ["own_reinit" in made.experiments[agent].searches for agent in (usual, heavy, long)] == [True, True, False]
+    assert made.experiments[long].total_timesteps == 4 * LITTLE.total_timesteps
+    assert families["physics"].smaller.pairs == (("usual", "heavy"), ("heavy", "heavy"))
+    both = replace(families["budgets"], targets=("once", "long"))
+    assert both.smaller.pairs == (("once", "long"), ("long", "long"))
+
+
 def sized(seed: int, learning_rate: Callable[[float], float], width: int = 16) -> PPO:
     return make_ppo(seed, learning_rate=learning_rate, policy_kwargs={"net_arch": [width]})
 

@@ -99,7 +99,7 @@ class Instability(Plan):
     @property
     def needs(self) -> tuple[str, ...]:
         """The plan whose tickets are copied."""
-        return tuple(dict.fromkeys((*super().needs, self.of)))
+        return (self.of,)
 
     @property
     def rewind_points(self) -> tuple[int, ...]:

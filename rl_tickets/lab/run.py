@@ -221,6 +221,11 @@ def _gone(experiment: Experiment, store: Store, runs: Sequence[Run]) -> bool:
     points = {point for plan in experiment.searches.values() for point in plan.rewind_points} | {0}
     for run in runs:
         trained = store.trained(run)
-        if trained is None or (run.search == DENSE and not trained.diverged and not points <= {*trained.kept}):
+        if trained is None:
             return True
+        if run.level == 0 and not trained.diverged:
+            # Of a dense run of its own, a search wants back what it has kept at all.
+            wanting = not points <= {*trained.kept} if run.search == DENSE else not trained.kept
+            if wanting:
+                return True
     return False

@@ -104,24 +104,27 @@ def read_barriers(path: Path) -> list[BarrierRow]:
 
 def stabilities(rows: Sequence[BarrierRow], margin: float) -> dict[tuple[str, float, int], Stability]:
     """By search, density and step, over seeds; all judged together, each by the margin, in units of the return."""
+    groups = _replicates(rows)
+    found = [stability([row.barrier for row in of], [row.floor for row in of], margin=margin) for of in groups.values()]
+    return dict(zip(groups, judged_together(found), strict=True))
+
+
+def _replicates(rows: Sequence[BarrierRow]) -> dict[tuple[str, float, int], list[BarrierRow]]:
+    """By search, density and step a row of each seed: where pruning stalled, a seed has several of one density."""
     groups: dict[tuple[str, float, int], dict[int, BarrierRow]] = {}
     order = list(dict.fromkeys(row.search for row in rows))
     for row in sorted(rows, key=lambda row: (order.index(row.search), -row.density, row.step, row.seed)):
-        # Where pruning stalled a seed has several tickets of one density, which are no replicates.
         groups.setdefault(row.of, {}).setdefault(row.seed, row)
-    found = [
-        stability([row.barrier for row in of.values()], [row.floor for row in of.values()], margin=margin)
-        for of in groups.values()
-    ]
-    return dict(zip(groups, judged_together(found), strict=True))
+    return {of: list(seeds.values()) for of, seeds in groups.items()}
 
 
 def barrier_table(rows: Sequence[BarrierRow], margin: float) -> Iterator[str]:
     """Lines of Markdown: a row for each search, density and step; for the margin see `stabilities`."""
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
+    groups = _replicates(rows)
     for (search, density, step), each in stabilities(rows, margin).items():
-        policies = _nats([row.policy_barrier for row in rows if row.of == (search, density, step)])
+        policies = _nats([row.policy_barrier for row in groups[search, density, step]])
         told = (spanned(each.barrier, each.interval), number(each.floor), policies, _p(each), each.verdict)
         yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
 

@@ -17,6 +17,7 @@ from .turning import turning
 from .wording import (
     between,
     by_density,
+    listed,
     p_cell,
     p_value,
     plain,
@@ -110,8 +111,10 @@ def _while_training(summary: Summary) -> list[str]:
     """Contrasts of what was returned while training, where it is known."""
     if summary.training is None or not summary.training.contrasts:
         return []
-    found = summary.training.contrasts
+    found, told = summary.training.contrasts, {search.name for search in summary.training.searches}
     tables = [_contrasts(found, None), speed.MEANING]
+    if missing := [f"`{search.name}`" for search in summary.searches if search.name not in told]:
+        tables[-1] += f" Left out, since other steps were trained: {listed(missing)}."
     return [*tables, _at_each(found)] if any(len(each.levels) > 1 for each in found) else tables
 
 

@@ -36,7 +36,7 @@ class Results:
 
     @cached_property
     def stopped(self) -> dict[Run, int]:
-        """Environment steps trained by every run that was ended before its budget; none that diverged."""
+        """Environment steps trained by every run that ended before its budget, or had less; none that diverged."""
         return {
             row.run: row.timesteps for row in self.levels if row.start + row.timesteps < self._budget and not _lost(row)
         }
@@ -61,15 +61,15 @@ class Results:
     def while_training(self) -> Self | None:
         """The same, every agent scored by what it returned while it trained; None where that is not known of all.
 
-        Runs that only serve a search, that were ended before their budget, or that began where it ends (fine-tuning)
-        are left out. Those that diverged learned nothing.
+        Runs that only serve a search, that ended before the budget, or that began where it ends (fine-tuning) are left
+        out. Those that diverged learned nothing.
         """
         levels = [row for row in self.levels if self._shows_learning(row)]
         curves = {each.run: each for each in self.curves}
         known = all(row.run in curves or _lost(row) for row in levels)
         if not known or not any(row.run.search == DENSE for row in levels):
             return None
-        begin = max(row.start for row in levels)
+        begin = max((row.start for row in levels if not _lost(row)), default=0)
 
         def score(row: LevelRow) -> float:
             return math.nan if _lost(row) else mean_while_training(curves[row.run], start=row.start, begin=begin)

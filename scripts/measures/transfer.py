@@ -1,5 +1,6 @@
 """Whether tickets win in other environments, algorithms and optimizers (Morcos et al. 2019, arXiv 1906.02773)."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,22 +114,25 @@ def study(
         many = DENSE_FOR_EACH * asked.seeds
         made = replace(experiment, seeds=asked.seeds, dense_seeds=many, command=asked.command)
         if asked.smoke:
-            asked.publish(report(smaller(made), {n: f.smaller for n, f in families.items()}, at, title, asked))
+            few = {name: family.smaller for name, family in families.items()}
+            asked.publish(report(smaller(made, few), few, at, title, asked))
         else:
             asked.publish(report(made, families, at, title, asked))
 
     conduct(transfer, Asked(seeds=seeds, out=Path("results") / folder), extra=extra)
 
 
-def smaller(made: rt.Experiment) -> rt.Experiment:
-    """Two seeds and few steps."""
-    return replace(made.scaled(2 * shortest_run(made.make_model(0))), seeds=2, dense_seeds=2, episodes=2)
+def smaller(made: rt.Experiment, families: Mapping[str, Family]) -> rt.Experiment:
+    """Two seeds, and few steps, in which every agent learns."""
+    agents = [agent for family in families.values() for agent in family.agents.values()]
+    steps = max(math.ceil(2 * shortest_run(agent.make_model(0)) / agent.budget) for agent in agents)
+    return replace(made.scaled(steps), seeds=2, dense_seeds=2, episodes=2)
 
 
 def report(
     experiment: rt.Experiment, families: Mapping[str, Family], at: Sequence[float], title: str, asked: Asked
 ) -> Iterator[str]:
-    """The parts of the report, for each of which its family is trained."""
+    """The parts of the report, once all agents are trained."""
     yield f"# {title}"
     yield f"Made by `{asked.command}`."
     yield (
@@ -177,18 +181,19 @@ class Exchange:
                 others = sources.setdefault(family.agents[target], {})
                 if source != target:
                     others.setdefault(family.agents[source], family.otherwise)
-        made = {agent: alone(experiment, name, agent, at, target=agent in sources) for agent, name in names.items()}
-        return cls(made, sources, at)
+        made = {agent: alone(experiment, name, agent) for agent, name in names.items()}
+        return cls(made | {agent: with_scale(made[agent], experiment, at) for agent in sources}, sources, at)
 
     def trained(self, asked: Asked) -> dict[Agent, rt.Summary]:
         """Own tickets of all first, then everyone's in every target."""
-        for each in self.experiments.values():
-            if not (asked.folder / each.name / "report.md").exists():
-                rt.run(each, jobs=asked.jobs, out=asked.folder)
-        return {
-            target: rt.run(self._into(target, asked.folder), jobs=asked.jobs, out=asked.folder)
-            for target in self.sources
-        }
+        found = {}
+        for agent, each in self.experiments.items():
+            folder = asked.folder / each.name
+            done = (folder / "report.md").exists()
+            found[agent] = rt.Summary.read(folder) if done else rt.run(each, jobs=asked.jobs, out=asked.folder)
+        for target in self.sources:
+            found[target] = rt.run(self._into(target, asked.folder), jobs=asked.jobs, out=asked.folder)
+        return found
 
     def _into(self, target: Agent, folder: Path) -> rt.Experiment:
         """The target's own search, and those that train the tickets of others."""
@@ -201,18 +206,23 @@ class Exchange:
         return replace(self.experiments[target], searches=searches)
 
 
-def alone(experiment: rt.Experiment, name: str, agent: Agent, at: Sequence[float], *, target: bool) -> rt.Experiment:
-    """The search for an agent's own tickets; of a target, its control too, and dense runs for the scale."""
-    control = {"own_reinit": rt.Control(rt.random_reinit, of="own", at=at)} if target else {}
+def alone(experiment: rt.Experiment, name: str, agent: Agent) -> rt.Experiment:
+    """The search for an agent's own tickets."""
     return replace(
         experiment,
         name=name,
         make_model=agent.make_model,
         make_env=agent.make_env or experiment.make_env,
         total_timesteps=round(agent.budget * experiment.total_timesteps),
-        dense_seeds=experiment.dense_seeds if target else experiment.seeds,
-        searches={"own": rt.IMP(), **control},
+        dense_seeds=experiment.seeds,
+        searches={"own": rt.IMP()},
     )
+
+
+def with_scale(made: rt.Experiment, experiment: rt.Experiment, at: Sequence[float]) -> rt.Experiment:
+    """A target's: the control of its own tickets, too, and dense runs that make its scale."""
+    control = {"own_reinit": rt.Control(rt.random_reinit, of="own", at=at)}
+    return replace(made, dense_seeds=experiment.dense_seeds, searches={**made.searches, **control})
 
 
 def came_from(source: str) -> str:
