@@ -163,7 +163,7 @@ def barrier_plot(rows: Sequence[BarrierRow], title: str, margin: float) -> Figur
     }
     order = [plain(density) for density in densities]
     figure.legend(
-        [known[name] for name in order], order, loc="outside right upper", frameon=False, fontsize=9, title="density"
+        [known[name] for name in order], order, loc="outside right center", frameon=False, fontsize=9, title="density"
     )
     looks.title(figure, title)
     return figure

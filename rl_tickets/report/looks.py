@@ -23,8 +23,6 @@ from .wording import plain
 INK, MUTED, GRID, PAPER = "#1f2430", "#5c6370", "#e6e8ec", "#ffffff"
 DPI = 150
 COLOURS = 256
-TITLE, LETTER, CORNER = 12.0, 0.096, 1.2
-"""Points of a title; inches that one of its letters takes at most, and that a legend beside it does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +100,15 @@ def quiet(axes: Axes) -> None:
 
 
 def title(figure: Figure, text: str) -> None:
-    """The figure's title, small enough to leave the stage to the data, and the corner to a legend."""
-    letters = (figure.get_figwidth() - CORNER) / LETTER
-    size = TITLE * min(1.0, letters / max(len(text), 1))
-    figure.suptitle(text, fontsize=size, color=INK, x=0.01, ha="left", fontweight="bold")
+    """The figure's title, small enough to leave the stage to the data."""
+    figure.suptitle(text, fontsize=12, color=INK, x=0.01, ha="left", fontweight="bold")
 
 
 def legend(figure: Figure, axes: Axes, heading: str = "", extra: Sequence[tuple[str, Look]] = ()) -> None:
-    """All labelled lines of `axes`, and `extra` ones that no panel has alone, beside the data and never over it."""
+    """All labelled lines of `axes`, and `extra` ones that no panel has alone, beside the data and never over it.
+
+    Halfway up, where no title reaches.
+    """
     handles, labels = axes.get_legend_handles_labels()
     for name, look in extra:
         line = Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linewidth=1.8)
@@ -118,7 +117,7 @@ def legend(figure: Figure, axes: Axes, heading: str = "", extra: Sequence[tuple[
     figure.legend(
         handles,
         labels,
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
         fontsize=9,
         labelcolor=INK,
