@@ -105,6 +105,13 @@ def test_a_run_that_diverged_counts_as_random(tmp_path: Path, played: float) -> 
     assert "is not shown to differ from random_reinit (-0.0" in sentence
 
 
+def test_where_all_runs_diverged_nothing_is_told(tmp_path: Path) -> None:
+    levels, curves = faster()
+    lost = [level(row.run.search, row.run.seed, row.run.level, 0.0, diverged=True) for row in levels]
+    assert made(tmp_path / "curves", lost, curves, SEARCHES) == ""
+    assert made(tmp_path / "none", lost, [], SEARCHES) == ""
+
+
 @pytest.mark.parametrize("missing", [Run("imp", 3, 1), Run("dense", 0, 0)])
 def test_where_a_curve_is_missing_nothing_is_told(tmp_path: Path, missing: Run) -> None:
     levels, curves = faster()

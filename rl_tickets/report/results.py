@@ -49,13 +49,16 @@ class Results:
 
     @property
     def as_trained(self) -> Self | None:
-        """The same, every policy scored as it was trained; None where not all of them were played so."""
+        """The same, every policy scored as it was trained; None where not all of them were played so.
+
+        What was returned while training stays with those that were played greedily.
+        """
         levels = [
             dataclasses.replace(row, mean_return=row.sampled_return, sampled_return=None)
             for row in self.levels
             if row.sampled_return is not None
         ]
-        return dataclasses.replace(self, levels=tuple(levels)) if len(levels) == len(self.levels) else None
+        return dataclasses.replace(self, levels=tuple(levels), curves=()) if len(levels) == len(self.levels) else None
 
     @property
     def while_training(self) -> Self | None:
@@ -67,7 +70,7 @@ class Results:
         levels = [row for row in self.levels if self._shows_learning(row)]
         curves = {each.run: each for each in self.curves}
         known = all(row.run in curves or _lost(row) for row in levels)
-        if not known or not any(row.run.search == DENSE for row in levels):
+        if not curves or not known or not any(row.run.search == DENSE for row in levels):
             return None
         begin = max((row.start for row in levels if not _lost(row)), default=0)
 
