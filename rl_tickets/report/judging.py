@@ -15,7 +15,7 @@ from .searches import DENSE
 from .wording import number
 
 TOO_FEW = "too few seeds"
-SPREADS = 2.0
+SPREADS = 1.5
 """Standard deviations of dense runs that lie at least between a random policy and dense where a scale means much."""
 
 
