@@ -223,9 +223,8 @@ def _gone(experiment: Experiment, store: Store, runs: Sequence[Run]) -> bool:
         trained = store.trained(run)
         if trained is None:
             return True
-        if run.level == 0 and not trained.diverged:
-            # Of a dense run of its own, a search wants back what it has kept at all.
-            wanting = not points <= {*trained.kept} if run.search == DENSE else not trained.kept
-            if wanting:
-                return True
+        # The states of the shared dense run that are wanted; of a dense run of its own, whatever a search had kept.
+        there = points <= {*trained.kept} if run.search == DENSE else bool(trained.kept)
+        if run.level == 0 and not trained.diverged and not there:
+            return True
     return False

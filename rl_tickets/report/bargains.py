@@ -1,10 +1,9 @@
 """Bargains: what cheap searches save of all their steps, against the return that their tickets lose."""
 
 import dataclasses
-import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import cycle, takewhile
 from typing import Self
 
 import numpy as np
@@ -123,7 +122,7 @@ def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figu
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(-margin, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=f"margin, {plain(margin)}")
     families = list(dict.fromkeys(each.family for each in bargains))
-    for family, look in zip(families, itertools.cycle(LOOKS)):
+    for family, look in zip(families, cycle(LOOKS)):
         own = sorted((each for each in bargains if each.family == family), key=lambda each: each.threshold)
         across, up = [100 * each.saved for each in own], [each.lost.difference for each in own]
         axes.plot(across, up, look.line, marker=look.marker, color=look.colour, markersize=6, label=family)
