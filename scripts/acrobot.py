@@ -4,6 +4,8 @@ The contrast that is tested: IMP's tickets against the same masks over re-initia
 that have controls.
 """
 
+from collections.abc import Callable
+
 import gymnasium as gym
 from measures.quick_acrobot import QUICK
 from stable_baselines3 import A2C
@@ -17,7 +19,7 @@ def make_env() -> gym.Env:
     return gym.make(QUICK)
 
 
-def make_model(seed: int, width: int = 64) -> A2C:
+def make_model(seed: int, width: int = 64, make_env: Callable[[], gym.Env] = make_env) -> A2C:
     env = VecNormalize(make_vec_env(make_env, n_envs=16, seed=seed), gamma=0.99)
     sizes = {"net_arch": [width, width]}
     return A2C("MlpPolicy", env, ent_coef=0.0, policy_kwargs=sizes, seed=seed, device="cpu")

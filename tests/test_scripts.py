@@ -40,6 +40,7 @@ TOOLS = (
     "instability_cartpole",
     "instability_lunarlander",
     "overlaps",
+    "transfer_acrobot",
     "transfer_algorithms_cartpole",
     "transfer_cartpole",
     "transfer_halfcheetah",

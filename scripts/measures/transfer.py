@@ -247,6 +247,10 @@ def page(
         ("return of the final policies", name, found),
         ("return while training", f"{name}_training", training),
     ):
+        if unknown := [target for target in found if target not in targets]:
+            yield f"Without {' and '.join(unknown)}: of their runs not all have a {what}."
+        if not targets:
+            continue
         matrices = list(contrasted(family, names, targets, levels))
         save(heat_maps(matrices, f"{family.title}: {what}"), out / f"{file}.png")
         yield f"### {family.title}: {what}"
