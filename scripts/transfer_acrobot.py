@@ -44,5 +44,4 @@ if __name__ == "__main__":
         "transfer_acrobot",
         "Transfer of tickets between Acrobot and CartPole",
         at=DENSITIES[-1:],
-        seeds=30,
     )
