@@ -41,7 +41,7 @@ def tickets(agent: str) -> tuple[rt.Ticket, ...]:
         total_timesteps=case.total,
         densities=(1.0, 0.5, 0.2) if agent == "ppo" else (1.0, 0.5),
         criterion=rt.lamp,  # leaves every layer several weights, which can then change places
-        rewind=rt.Rewind(at=case.at, replay_buffer=False),
+        rewind=rt.Rewind(at=case.at, replay_buffer=agent.startswith("ppo")),
         seed=3,
     )
     return tuple(level.ticket for level in levels)

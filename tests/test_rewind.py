@@ -224,6 +224,19 @@ def test_a_point_in_the_last_rollout_is_refused() -> None:
         train(Setting(falling, 0, 80, (0, 70)), Training(0, keep_at=(70,)))
 
 
+@pytest.mark.parametrize(("part", "name"), [("normalizer", "VecNormalize"), ("replay_buffer", "a replay buffer")])
+def test_a_part_that_the_agent_does_not_have_cannot_stay_behind(part: str, name: str) -> None:
+    """Such a search would be the usual one under another name."""
+    without = rt.Rewind(at=32, **{part: False})
+    with pytest.raises(
+        ValueError, match=rf"Rewind\({part}=False\) is Rewind\(\) to an agent without {name}, as this PPO"
+    ):
+        rt.find_tickets(falling, total_timesteps=80, densities=(1.0, 0.5), rewind=without)
+    for rewind in (rt.Rewind.learning_rate(32), rt.FineTuning(32), rt.Rewind(at=32, optimizer=False)):
+        rewind.check_agent(falling(0))
+    without.check_agent(SAC.make(0))
+
+
 @pytest.mark.parametrize("schedule", [True, False])
 @pytest.mark.parametrize("weights", [True, False])
 def test_levels_of_a_search_start_from_start_times_mask(weights: bool, schedule: bool) -> None:

@@ -240,6 +240,7 @@ class IMP(Plan):
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
             )
         demand_learning(model, setup.total_timesteps)
+        self.rewind.check_agent(model)
         setup = self._own(setup, model)
         if self.keep_last:
             demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))

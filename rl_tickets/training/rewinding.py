@@ -10,7 +10,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+
 from rl_tickets.agents.state import TrainingState
+
+_CALLED = {"normalizer": "VecNormalize", "replay_buffer": "a replay buffer"}
 
 
 class RewindWarning(UserWarning):
@@ -26,7 +30,8 @@ class Rewind:
         weights: True sets the weights of step k; False keeps the trained ones.
         optimizer: True sets the moments of step k; False starts with empty ones.
         normalizer: True sets VecNormalize's statistics of step k; False keeps the trained ones.
-        replay_buffer: True sets the buffer of step k; False starts with an empty one.
+        replay_buffer: True sets the buffer of step k; False starts with an empty one. An agent without one, or without
+            VecNormalize, has nothing to leave behind: the search raises ValueError, unless weights stay trained too.
         schedule: True goes on at step k of the schedules (learning rate, exploration, clip range) and trains the
             remaining steps; False runs the schedules from their start over as many steps.
         counters: True also sets every other counter of step k.
@@ -60,6 +65,18 @@ class Rewind:
     def learning_rate(cls, at: int) -> Rewind:
         """Learning-rate rewinding: weights stay trained, the schedule rewinds (Renda et al. 2020)."""
         return cls(at=at, weights=False, optimizer=False, normalizer=False, replay_buffer=False)
+
+    def check_agent(self, model: BaseAlgorithm) -> None:
+        """Raises ValueError where a part that the agent does not have would stay behind: nothing would differ."""
+        if not self.weights:
+            return  # What stays trained keeps whatever there is.
+        found = {"normalizer": model.get_vec_normalize_env(), "replay_buffer": getattr(model, "replay_buffer", None)}
+        for part, own in found.items():
+            if own is None and part not in self.parts:
+                raise ValueError(
+                    f"Rewind({part}=False) is Rewind() to an agent without {_CALLED[part]}, as this "
+                    f"{type(model).__name__} is: leave it out"
+                )
 
     @property
     def needs_cut(self) -> bool:
