@@ -319,7 +319,8 @@ def test_stability_is_a_statement_against_the_floor() -> None:
     found = rt.stability(floors + 40, floors)
     assert found.excess.difference == pytest.approx(40)
     assert found.floor == pytest.approx(floors.mean())
-    assert rt.stability(np.zeros(8), np.zeros(8)).stable is True, "no noise, and no barrier"
+    assert rt.stability(np.zeros(8), np.zeros(8), margin=1).stable is True, "no noise, and no barrier"
+    assert rt.stability(np.zeros(8), np.zeros(8)).stable is None, "without a margin no excess is below it"
 
 
 def test_one_margin_makes_agents_with_and_without_noise_comparable() -> None:
@@ -340,6 +341,18 @@ def test_stability_errs_rarely() -> None:
     drawn = rng.gamma(2.0, 3.0, (2, 1_000, 10))
     unstable = sum(rt.stability(barriers, floors).stable is False for barriers, floors in zip(*drawn, strict=True))
     assert unstable / 1_000 < 0.05
+
+
+def test_of_many_barriers_that_exceed_by_the_margin_none_is_called_stable() -> None:
+    """Judged together (Holm), 20 of them err in at most 5 % of experiments; each alone would in most."""
+    rng = np.random.default_rng(4)
+    drawn = rng.normal([[[[15.0]]], [[[10.0]]]], 3.0, (2, 100, 20, 10))
+    alone, together = 0, 0
+    for barriers, floors in zip(*drawn, strict=True):
+        family = [rt.stability(*pair, margin=5.0) for pair in zip(barriers, floors, strict=True)]
+        alone += any(each.stable is True for each in family)
+        together += any(each.stable is True for each in judged_together(family))
+    assert together <= 10 < alone
 
 
 def test_of_many_barriers_that_are_noise_none_is_called_unstable() -> None:

@@ -269,10 +269,8 @@ def test_tickets_that_are_gone_are_told(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_the_claim_about_stable_tickets_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tickets whose copies are made stable exactly where they are typical, and one that is made to break the claim."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    script = load(ROOT / "scripts" / "measures" / "instability.py", monkeypatch)
+    script = load(ROOT / "scripts" / "measures" / "copied_tickets.py", monkeypatch)
     summary = rt.Summary.read(ROOT / "results" / "cartpole_sweep")
-    searches = {"imp": rt.IMP(), "imp_copies": rt.Instability(of="imp")}
-    experiment = replace(PPO_EXPERIMENT, searches=searches, callback=None)
     levels = next(each.levels for each in summary.searches if each.name == "imp")
     typical = {level.density: bool(level.comparison and level.comparison.typical) for level in levels}
     assert {*typical.values()} == {True, False}
@@ -282,9 +280,10 @@ def test_the_claim_about_stable_tickets_is_counted(monkeypatch: pytest.MonkeyPat
             for density, well in typical.items()
             for seed in range(8)
         ]
-        text = next(script.claim(script.CopiedTicket.all(rows, experiment, summary), summary))
+        text, ranked, *_ = script.claim(script.CopiedTicket.all(rows, {"imp": 0}, summary), summary)
         counted = [int(number) for number in re.findall(r"\d+", text)]
         well = sum(typical.values())
         ill = len(typical) - well
         lost = len(broken)
         assert counted == [len(typical), well - lost, ill, len(typical) - lost, 0, lost, lost, 0]
+        assert re.search(r"rank correlation of -0\.\d+ \[-[01]\.\d+, -0\.\d+\] \(p [<=] 0\.00\d; ", ranked)

@@ -23,7 +23,7 @@ class Stability:
         floor: noise floor, mean over seeds.
         excess: barriers less noise floors, paired by seed.
         margin: up to which an excess does not count, in units of the return.
-        p: of an excess by the margin, two-sided; adjusted where several are judged together.
+        p: of an excess that is the margin, two-sided; adjusted where several are judged together.
     """
 
     barrier: float
@@ -40,13 +40,11 @@ class Stability:
 
     @property
     def stable(self) -> bool | None:
-        """False: barriers are shown to exceed their noise floors by more than the margin. True: the interval of that
-        excess ends within it. None: neither, or too few seeds."""
-        if not self.excess.enough:
+        """False: barriers are shown to exceed their noise floors by more than the margin. True: by less. None: neither
+        is shown, or there are too few seeds."""
+        if not self.excess.enough or self.p >= 1 - CONFIDENCE:
             return None
-        if self.excess.difference > self.margin and self.p < 1 - CONFIDENCE:
-            return False
-        return True if self.excess.interval.high <= self.margin else None
+        return self.excess.difference < self.margin
 
     @property
     def verdict(self) -> str:
@@ -85,7 +83,7 @@ def stability(barriers: ArrayLike, floors: ArrayLike, *, margin: float = 0.0) ->
 
 
 def judged_together(family: Sequence[Stability]) -> list[Stability]:
-    """The same with p adjusted over all of them (Holm), so that what is called unstable holds together.
+    """The same with p adjusted over all of them (Holm), so that what is called unstable, or stable, holds together.
 
     Example:
         >>> one = stability([9.0, 6.0, 8.0, 4.0, 7.0, 5.0], [4.0, 4.0, 3.0, 4.0, 3.0, 3.0])

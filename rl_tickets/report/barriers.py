@@ -26,6 +26,7 @@ HEADS = (
     "seeds",
     "barrier [95 %]",
     "noise floor",
+    "excess [95 %]",
     "nats [95 %]",
     "p, Holm",
     "",
@@ -125,7 +126,8 @@ def barrier_table(rows: Sequence[BarrierRow], margin: float) -> Iterator[str]:
     groups = _replicates(rows)
     for (search, density, step), each in stabilities(rows, margin).items():
         policies = _nats([row.policy_barrier for row in groups[search, density, step]])
-        told = (spanned(each.barrier, each.interval), number(each.floor), policies, _p(each), each.verdict)
+        barrier, excess = spanned(each.barrier, each.interval), spanned(each.excess.difference, each.excess.interval)
+        told = (barrier, number(each.floor), excess, policies, _p(each), each.verdict)
         yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
 
 

@@ -1,6 +1,5 @@
 """Whether tickets match where they are stable: linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671)."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -11,11 +10,12 @@ import tyro
 from rich.progress import track
 
 import rl_tickets as rt
+from measures.copied_tickets import CopiedTicket, claim, margin
 from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.agents.making import fresh_agent
-from rl_tickets.analysis.stability import Stability
+from rl_tickets.analysis.lines import grid
 from rl_tickets.lab.executors import local_processes
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.task import one_thread
@@ -24,11 +24,8 @@ from rl_tickets.report.barriers import (
     barrier_plot,
     barrier_table,
     read_barriers,
-    rounded_density,
-    stabilities,
     write_barriers,
 )
-from rl_tickets.report.judging import LevelSummary
 from rl_tickets.report.looks import save
 from rl_tickets.report.rows import Run
 
@@ -145,6 +142,7 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, seeds: int = 20
     def instability(asked: AskedLines) -> None:
         """Trains all copies, lets the policies between them play, and writes a table and a plot."""
         made = replace(experiment, seeds=asked.seeds, dense_seeds=DENSE_FOR_EACH * asked.seeds, command=asked.command)
+        grid(asked.points)  # Of too few it tells before anything is trained.
         if asked.smoke:
             made = smaller(made)
             asked = replace(asked, points=min(asked.points, 5), episodes=min(asked.episodes, 4))
@@ -157,12 +155,6 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, seeds: int = 20
         asked.publish(report(rows, len(lines) - len(rows), made, summary, title, f"{name}.png"), page)
 
     conduct(instability, AskedLines(seeds=seeds, out=Path("results") / folder), extra=extra)
-
-
-def margin(summary: rt.Summary) -> float:
-    """By how much a barrier may exceed its noise floor: as much as a ticket may return less than dense and match."""
-    anchors = summary.judge.anchors
-    return 0.0 if anchors is None else summary.margin * (anchors.dense - anchors.random)
 
 
 def smaller(made: rt.Experiment) -> rt.Experiment:
@@ -219,7 +211,8 @@ def report(
     if diverged:
         yield f"Of {len(rows) + diverged} pairs of copies {diverged} are left out, since one of the two diverged."
     yield "## Do tickets match where they are stable?"
-    yield from claim(CopiedTicket.all(rows, made, summary), summary)
+    starts = {plan.of: plan.at[0] for _, plan in copies_of(made)}
+    yield from claim(CopiedTicket.all(rows, starts, summary), summary)
     yield "## All barriers"
     yield f"![Barrier against the step of the copies]({plot})"
     yield (
@@ -227,68 +220,9 @@ def report(
         "policies on the straight line between them falls below the line between their returns. The noise floor is "
         "what shows as a barrier when one policy plays other episodes at each point, mean over seeds. Filled points, "
         f"and `unstable`, are barriers shown to exceed it by more than {margin(summary):.3g} ({summary.margin:g} "
-        "normalised, the margin of verdicts; paired by seed, Holm); `stable` are those of which the interval of that "
-        "excess ends within it. `nats` is how far the policies on the line are from those at its ends, at most, mean "
-        "over seeds and its interval: of states that are fixed, so that two equal policies show 0."
+        "normalised, the margin of verdicts), `stable` those shown to exceed it by less: one test of the excess "
+        "against the margin, paired by seed, Holm over the table. `nats` is how far the policies on the line are from "
+        "those at its ends, at most, mean over seeds and its interval: of states that are fixed, so that two equal "
+        "policies show 0."
     )
     yield "\n".join(barrier_table(rows, margin(summary)))
-
-
-@dataclass(frozen=True)
-class CopiedTicket:
-    """A ticket, how stable it is from where its own training starts, and how well it does.
-
-    Args:
-        level: what it returns.
-        start: of its training, in environment steps.
-        stability: of copies from there.
-    """
-
-    level: LevelSummary
-    start: int
-    stability: Stability
-
-    @classmethod
-    def all(cls, rows: list[BarrierRow], made: rt.Experiment, summary: rt.Summary) -> list["CopiedTicket"]:
-        """Those of which there are copies."""
-        found = stabilities(rows, margin(summary))
-        starts = {plan.of: plan.at[0] for _, plan in copies_of(made)}
-        return [
-            cls(level, starts[search.name], found[search.name, rounded_density(level.density), starts[search.name]])
-            for search in summary.searches
-            if search.name in starts
-            for level in search.levels
-        ]
-
-    @property
-    def typical(self) -> bool | None:
-        """Whether it typically does as well as dense."""
-        return None if self.level.comparison is None else self.level.comparison.typical
-
-
-def claim(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]:
-    """Whether those that are stable are those that match, as a sentence and a table."""
-    cells = Counter((each.stability.stable, each.typical) for each in tickets)
-    agree, differ = cells[True, True] + cells[False, False], cells[True, False] + cells[False, True]
-    yield (
-        f"Of {len(tickets)} tickets, {cells[True, True]} are stable from their start and typically do as well as "
-        f"dense, {cells[False, False]} are neither: that is {agree} as the claim has it. {cells[True, False]} are "
-        f"stable and not typical, {cells[False, True]} unstable and typical: {differ} against it. Of the other "
-        f"{len(tickets) - agree - differ}, one or the other is undecided. They share seeds and dense runs, so that "
-        "these are counts, of which no test is made."
-    )
-    yield "\n".join(ticket_table(tickets, summary))
-    yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."
-
-
-def ticket_table(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]:
-    """Lines of Markdown, a row for each ticket; barriers in units of what dense returns more than a random policy."""
-    yield "| search | density | starts at | barrier, normalised | | normalised return | typical |"
-    yield "|---|---:|---:|---:|---|---:|---|"
-    anchors = summary.judge.anchors
-    for each in tickets:
-        barrier = "–" if anchors is None else f"{each.stability.barrier / (anchors.dense - anchors.random):.3f}"
-        score = "–" if each.level.normalised is None else f"{each.level.normalised:.2f}"
-        typical, _, _ = each.level.verdicts
-        told = (each.level.search, f"{each.level.density:.3g}", f"{each.start:,}", barrier, each.stability.verdict)
-        yield f"| {' | '.join((*told, score, typical))} |"
