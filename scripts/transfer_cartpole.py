@@ -79,7 +79,13 @@ BUDGETS = {
 FAMILIES = {
     "physics": Family("Other physics", PHYSICS),
     "optimizers": Family("Other optimizers", OPTIMIZERS),
-    "budgets": Family("Tickets of other budgets", BUDGETS, targets=("once", "long", "weak"), beside="once"),
+    "budgets": Family(
+        "Tickets of other budgets",
+        BUDGETS,
+        sources=("quarter", "once", "four_times"),
+        targets=("once", "long", "weak"),
+        beside="once",
+    ),
 }
 
 if __name__ == "__main__":

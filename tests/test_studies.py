@@ -55,8 +55,8 @@ def test_tickets_are_exchanged_among_agents(measures: ModuleType, tmp_path: Path
     assert [each["settings"]["total_timesteps"] for each in described] == [160, 320]
     told = "\n".join(parts)
     assert "Mind the heads." in told
-    for what in ("the target's own", "re-initialised", "dense", "those from longer"):
-        assert f"Tickets less {what}, return of the final policies:" in told
+    for what in ("less the target's own", "less re-initialised", "less dense", "from usual less from longer"):
+        assert f"Tickets {what}, return of the final policies:" in told
     for figure in ("all.png", "all_training.png"):
         assert f"({figure})" in told
         assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")

@@ -22,7 +22,7 @@ import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.lab.run import unfinished
 from rl_tickets.lab.store import Store
-from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
+from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table
 from rl_tickets.report.rows import Run
 
 
@@ -350,6 +350,11 @@ def test_a_matrix_holds_the_contrasts_of_its_experiments() -> None:
     assert cell.difference == pytest.approx(float((ours - dense[:, None]).mean()))
     assert list(matrix.p.values()) == rt.holm([each.p for each in matrix.cells.values()]).tolist()
     assert (matrix.sources, matrix.targets) == (("imp", "late"), ("other", "cartpole"))
+    single = Matrix.of("a cell", {"cartpole": summary}, {("imp", "cartpole"): ("imp", "dense")})
+    assert matrix.mean is not None
+    one, lone, other = judged_together([matrix, single, matrix])
+    assert lone == single
+    assert one.mean == other.mean == replace(matrix.mean, p=min(1.0, 2 * matrix.mean.p))
     together = np.mean([imp - control, ours.mean(axis=1) - dense], axis=0)
     assert matrix.mean == rt.contrast(together, np.zeros(len(seeds)))
     lines = list(matrix_table(matrix))

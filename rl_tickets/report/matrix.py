@@ -101,6 +101,17 @@ def _mean(cells: Sequence[tuple[np.ndarray, np.ndarray]]) -> Contrast | None:
     return contrast(ours, theirs)
 
 
+def judged_together(matrices: Sequence[Matrix]) -> list[Matrix]:
+    """The same with the p of their means adjusted over all of them (Holm)."""
+    ps = iter(holm([matrix.mean.p for matrix in matrices if matrix.mean is not None] or [1.0]))
+    return [
+        matrix
+        if matrix.mean is None
+        else dataclasses.replace(matrix, mean=dataclasses.replace(matrix.mean, p=float(next(ps))))
+        for matrix in matrices
+    ]
+
+
 def scores_of(
     summary: Summary, search: str, other: str, *, levels: Collection[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from rl_tickets.agents.anatomy import shortest_run
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.report.looks import save
-from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table
+from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table
 from rl_tickets.search.misfits import MakeMask
 
 OWN_HEADS = (
@@ -50,7 +50,7 @@ class Family:
         agents: by name.
         sources: names of those that tickets come from; None: all.
         targets: names of those that tickets are trained in; None: all.
-        beside: name of the agent whose tickets all others are held against too; None: none.
+        beside: name of the agent whose tickets those of each other source are held against too; None: none.
         otherwise: what becomes of layers that do not fit, see `rt.transfer`.
         note: what has to be known beside the figures.
     """
@@ -138,8 +138,8 @@ def report(
     yield (
         "Contrasts in normalised return (0: a random policy; 1: the target's own dense runs), averaged over densities "
         f"{' and '.join(f'{density:g}' for density in at)}, paired by seed; bold in the figures, and p below 0.05, is "
-        "shown (Holm, over each map). The mean below a map is over its cells without the targets' own tickets. A "
-        "re-initialised ticket has the same mask and other weights."
+        "shown (Holm, over each map). The mean below a map is over its cells without the targets' own tickets, its p "
+        "adjusted over the maps of its figure. A re-initialised ticket has the same mask and other weights."
     )
     exchange = Exchange.of(experiment, families, at)
     found = exchange.trained(asked)
@@ -251,7 +251,7 @@ def page(
             yield f"Without {' and '.join(unknown)}: of their runs not all have a {what}."
         if not targets:
             continue
-        matrices = list(contrasted(family, names, targets, levels))
+        matrices = judged_together(list(contrasted(family, names, targets, levels)))
         save(heat_maps(matrices, f"{family.title}: {what}"), out / f"{file}.png")
         yield f"### {family.title}: {what}"
         yield f"![{family.title}: {what}]({file}.png)"
@@ -273,6 +273,9 @@ def contrasted(
     yield Matrix.of("less the target's own", targets, {at: (s, "own") for at, s in other.items()}, levels=levels)
     yield Matrix.of("less re-initialised", targets, {at: (s, f"{s}_reinit") for at, s in cells.items()}, levels=levels)
     yield Matrix.of("less dense", targets, {at: (s, "dense") for at, s in cells.items()}, levels=levels)
-    if family.beside is not None:
-        usual = {at: (s, cells[family.beside, at[1]]) for at, s in cells.items() if at[0] != family.beside}
-        yield Matrix.of(f"less those from {family.beside}", targets, usual, levels=levels)
+    if family.beside is None:
+        return
+    for source in family.found_in:
+        usual = {at: (s, cells[family.beside, at[1]]) for at, s in cells.items() if at[0] == source}
+        if source != family.beside:
+            yield Matrix.of(f"from {source} less from {family.beside}", targets, usual, levels=levels)

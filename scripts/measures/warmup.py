@@ -19,7 +19,7 @@ from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.evaluation.families import holm
 from rl_tickets.report.looks import save
-from rl_tickets.report.matrix import Matrix, heat_maps, matrix_table, scores_of
+from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table, scores_of
 from rl_tickets.report.wording import between, p_cell, spanned
 
 WARMUPS = {"without warm-up": 0.0, "warm-up over a tenth of training": 0.1}
@@ -125,15 +125,17 @@ def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
     yield f"Made by `{asked.command}`. {took(summary for agents in found.values() for summary in agents.values())}"
     yield (
         "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs) at the sparsest density, "
-        "paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map)."
+        "paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map). The mean below a map "
+        "is over its cells, its p adjusted over the maps of its figure."
     )
     for other, cells in (("dense", cells_less_dense), ("re-initialised", cells_less_reinit)):
         for what, file, summaries in (("final policies", "", found), ("while training", "_training", training(found))):
             yield f"## Tickets less {other}, {what}"
-            matrices = [
+            made = [
                 Matrix.of(title, agents, cells(agents, heat), levels=sparsest(agents))
                 for title, agents in summaries.items()
             ]
+            matrices = judged_together(made)
             path = asked.folder / f"less_{other}{file}.png"
             yield from maps(matrices, f"Tickets less {other}, {what}", heat.agent, path)
     yield "## What warm-up changes"
