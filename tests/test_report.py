@@ -20,7 +20,7 @@ from rl_tickets.evaluation.statistics import interval
 from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_index, write_level, write_report
 from rl_tickets.report.facets import return_against_density
 from rl_tickets.report.looks import by_place
-from rl_tickets.report.rows import LayerRow, LevelRow, Run, Series
+from rl_tickets.report.rows import LayerRow, LevelRow, Run, Series, TimingRow
 from rl_tickets.report.tables import append_rows
 from rl_tickets.report.tensorboard import picture
 from rl_tickets.report.wording import number, plain, sparsity
@@ -597,12 +597,17 @@ def test_two_calls_give_the_same_bytes(toy, tmp_path):
 def test_an_index_tells_every_report_with_its_sentence_and_command(tmp_path):
     for name in ("b", "a"):
         write_report(save(tmp_path / name, typical(seeds=2)))
+    append_rows(tmp_path / "a", [TimingRow(Run("imp", seed, 1), 41.0, "here") for seed in range(3)])
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "report.md").write_text("# Other\n\nMade by `python other.py`.\n\n![Plot](plot.png)\n")
     text = write_index(tmp_path).read_text()
     assert re.findall(r"^## \[(\w)\]\(\1/report.md\)$", text, re.MULTILINE) == ["a", "b", "c"]
     assert text.count(headline(Summary.read(tmp_path / "a"))) == 2
     assert text.count("![What it returns more than its controls](a/contrasts.png)") == 1
+    assert re.findall(r"^Training and .+$", text, re.MULTILINE) == [
+        "Training and evaluation took 3 minutes of one process in all."
+    ]
+    assert "Training and" not in (tmp_path / "a" / "report.md").read_text()
     assert text.endswith("## [c](c/report.md)\n\n![Plot](c/plot.png)\n\n```\npython other.py\n```\n")
     with pytest.raises(ValueError, match=r"holds no results folder with a report\.md"):
         write_index(tmp_path / "a")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from rl_tickets.tickets.archive import write_whole
 
+from .minutes import took
+
 HEAD = """\
 # Results
 
@@ -35,6 +37,8 @@ def _entry(report: Path) -> str:
             parts.append(found[0])
     if plot := re.search(r"^!\[([^\]]*)\]\(([^)]+)\)$", text, re.MULTILINE):
         parts.append(f"![{plot[1]}]({name}/{plot[2]})")
+    if (minutes := took([report.parent])) and minutes not in text:
+        parts.append(minutes)
     if command := re.search(r"^Made by\s+(?:```\n(.+?)\n```|`([^`]+)`)", text, re.MULTILINE | re.DOTALL):
         parts.append(f"```\n{command[1] or command[2]}\n```")
     return "\n\n".join(parts) + "\n"

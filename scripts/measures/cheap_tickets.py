@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import rl_tickets as rt
-from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.report.apart import apart_maps
 from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, largest_harmless, pooled
 from rl_tickets.report.drawn import Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.looks import save
+from rl_tickets.report.minutes import took
 from rl_tickets.report.tables import read_series
 from rl_tickets.report.wording import between
 from rl_tickets.search.drawn_early import AGAIN
@@ -105,7 +105,7 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     drawn = list(tickets(made, summary))
     window = rt.EarlyBird(every=1).window
     yield f"# {title}"
-    yield f"Made by `{command}`. {took([summary])} [All trainings and verdicts]({summary.name}/report.md)."
+    yield f"Made by `{command}`. {took([summary.folder])} [All trainings and verdicts]({summary.name}/report.md)."
     yield "## When does the mask settle?"
     save(apart_maps(drawn, f"{title}: how far masks are apart"), out / "apart.png")
     yield "![Distances of masks along dense training](apart.png)"

@@ -11,7 +11,6 @@ from rich.progress import track
 
 import rl_tickets as rt
 from measures.copied_tickets import CopiedTicket, claim, margin
-from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps, shortest_run
 from rl_tickets.agents.making import fresh_agent
@@ -27,6 +26,7 @@ from rl_tickets.report.barriers import (
     write_barriers,
 )
 from rl_tickets.report.looks import save
+from rl_tickets.report.minutes import took
 from rl_tickets.report.rows import Run
 
 DENSE_FOR_EACH = 3
@@ -207,7 +207,7 @@ def report(
 ) -> Iterator[str]:
     """The parts of the page."""
     yield f"# Instability of tickets: {title}"
-    yield f"Made by `{made.command}`. {took([summary])} Playing on the lines between copies came after that."
+    yield f"Made by `{made.command}`. {took([summary.folder])} Playing on the lines between copies came after that."
     if diverged:
         yield f"Of {len(rows) + diverged} pairs of copies {diverged} are left out, since one of the two diverged."
     yield "## Do tickets match where they are stable?"

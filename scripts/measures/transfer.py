@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rl_tickets as rt
-from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import shortest_run
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table
+from rl_tickets.report.minutes import took
 from rl_tickets.search.misfits import MakeMask
 
 OWN_HEADS = (
@@ -143,7 +143,7 @@ def report(
     )
     exchange = Exchange.of(experiment, families, at)
     found = exchange.trained(asked)
-    yield took(found.values())
+    yield took(summary.folder for summary in found.values())
     levels = [experiment.densities.index(density) for density in at]
     for name, family in families.items():
         targets = {target: found[family.agents[target]] for target in family.trained_in}

@@ -14,12 +14,12 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import rl_tickets as rt
-from measures.minutes import took
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.evaluation.families import holm
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table, scores_of
+from rl_tickets.report.minutes import took
 from rl_tickets.report.wording import between, p_cell, spanned
 
 WARMUPS = {"without warm-up": 0.0, "warm-up over a tenth of training": 0.1}
@@ -122,7 +122,8 @@ def smaller(made: rt.Experiment) -> rt.Experiment:
 def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
     """The parts of the report; the figures are written beside it."""
     yield f"# Warm-up, learning rate and rewinding: {heat.agent}"
-    yield f"Made by `{asked.command}`. {took(summary for agents in found.values() for summary in agents.values())}"
+    folders = [summary.folder for agents in found.values() for summary in agents.values()]
+    yield f"Made by `{asked.command}`. {took(folders)}"
     yield (
         "Contrasts in normalised return (0: a random policy; 1: that agent's own dense runs) at the sparsest density, "
         "paired by seed; bold in the figures, and p below 0.05, is shown (Holm, over each map). The mean below a map "
