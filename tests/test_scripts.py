@@ -36,6 +36,7 @@ TOOLS = (
     "cheap_tickets_cartpole",
     "cheap_tickets_lunarlander",
     "cohort_vs_plain",
+    "cohort_vs_plain_off_policy",
     "compression",
     "instability_cartpole",
     "instability_lunarlander",
