@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import tyro
-from measures.cohorts import cohorts, simulator
+from measures.callbacks import callbacks
+from measures.cohorts import cohorts, convolutions, simulator
 from measures.deploying import deployed, exported_bytes, shrunk_training, trimmed_level
 from measures.holding import holding, pruning_round
 from measures.off_policy import off_policy, replay_memory
@@ -31,6 +32,8 @@ PARTS = {
         plain_jobs,
         cohort_jobs,
         cohorts,
+        convolutions,
+        callbacks,
         together,
         rehearsal,
         playing,

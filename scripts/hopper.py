@@ -48,6 +48,7 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "random_reinit": rt.Control(rt.random_reinit, at=DENSITIES[2:]),
+        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask, at=DENSITIES[3:]),
     },
     episodes=20,
     segment=30_000,

@@ -74,7 +74,7 @@ experiment = rt.Experiment(
     searches={
         "imp": rt.IMP(),
         "random_reinit": rt.Control(rt.random_reinit, at=DENSITIES[2:]),
-        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask, at=DENSITIES[3:]),
+        "connected_permuted_mask": rt.Control(rt.connected_permuted_mask, at=DENSITIES[2:]),
     },
     segment=200_000,
 )

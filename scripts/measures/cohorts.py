@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from lunarlander import make_env as make_lander
+from minatar_breakout import make_model as make_breakout
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -66,25 +68,27 @@ def cohort_seconds(make_model: MakeModel, steps: int, members: int) -> float:
 
 
 def cohorts(pairs: int) -> Iterator[Row]:
-    cases: Sequence[tuple[str, MakeModel, int, int, str]] = (
-        ("CartPole, 8 environments, 49,152 steps", make_cartpole, 49_152, 16, ">= 8"),
-        ("HalfCheetah, 1 environment, 20,480 steps", make_halfcheetah, 20_480, 8, ">= 4"),
+    yield from _against_plain("CartPole, 8 environments, 49,152 steps", make_cartpole, 49_152, 16, ">= 8", pairs)
+    yield from _against_plain("HalfCheetah, 1 environment, 20,480 steps", make_halfcheetah, 20_480, 8, ">= 4", pairs)
+
+
+def convolutions(pairs: int) -> Iterator[Row]:
+    yield from _against_plain("MinAtar Breakout, small CNN, 8,192 steps", make_breakout, 8_192, 4, ">= 1.8", pairs)
+
+
+def _against_plain(name: str, make_model: MakeModel, steps: int, members: int, goal: str, pairs: int) -> Iterator[Row]:
+    first = cohort_seconds(make_model, 1, members) * members
+    compiling = first - cohort_seconds(make_model, 1, members) * members
+    found = pairs_of(
+        partial(plain_seconds, make_model, steps), partial(cohort_seconds, make_model, steps, members), pairs
     )
-    for name, make_model, steps, members, goal in cases:
-        first = cohort_seconds(make_model, 1, members) * members
-        compiling = first - cohort_seconds(make_model, 1, members) * members
-        found = pairs_of(
-            lambda m=make_model, n=steps: plain_seconds(m, n),
-            lambda m=make_model, n=steps, k=members: cohort_seconds(m, n, k),
-            pairs,
-        )
-        name = f"PPO on {name}, {members} members"
-        yield row(f"{name}: plain SB3, seconds per member", [plain for plain, _ in found])
-        yield row(f"{name}: cohort, seconds per member", [cohort for _, cohort in found])
-        yield row(f"{name}: plain / cohort", [plain / cohort for plain, cohort in found], goal)
-        included = [plain / (cohort + compiling / members) for plain, cohort in found]
-        yield row(f"{name}: plain / cohort, compiling included", included)
-        yield row(f"{name}: seconds to compile, no cache", [compiling])
+    name = f"PPO on {name}, {members} members"
+    yield row(f"{name}: plain SB3, seconds per member", [plain for plain, _ in found])
+    yield row(f"{name}: cohort, seconds per member", [cohort for _, cohort in found])
+    yield row(f"{name}: plain / cohort", [plain / cohort for plain, cohort in found], goal)
+    included = [plain / (cohort + compiling / members) for plain, cohort in found]
+    yield row(f"{name}: plain / cohort, compiling included", included)
+    yield row(f"{name}: seconds to compile, no cache", [compiling])
 
 
 class Actions(BaseCallback):

@@ -1,0 +1,60 @@
+"""What SB3's own callbacks cost in a cohort, against what they cost plainly."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+import rl_tickets as rt
+from measures.cohorts import runs
+from measures.rows import Row, row
+from rl_tickets.training.trainers import learn
+
+MEMBERS, STEPS = 8, 16_384
+
+
+def make_pendulum(seed: int) -> PPO:
+    """Whose episodes are all as long: an evaluation costs the same whatever was learned."""
+    return PPO("MlpPolicy", make_vec_env("Pendulum-v1", n_envs=8, seed=seed), seed=seed, device="cpu")
+
+
+def evaluating_and_saving(folder: Path) -> BaseCallback:
+    """Five episodes, and a file, every 2,048 environment steps."""
+    evaluate = EvalCallback(make_vec_env("Pendulum-v1", seed=1_000), eval_freq=256, verbose=0)
+    return CallbackList([evaluate, CheckpointCallback(save_freq=256, save_path=str(folder))])
+
+
+def callbacks(pairs: int) -> Iterator[Row]:
+    """Seconds that they add to each member, and to an agent trained alone."""
+    _cohort(None)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def asked() -> BaseCallback:
+            return evaluating_and_saving(Path(tempfile.mkdtemp(dir=folder)))
+
+        for _ in range(pairs):
+            plain, cohort = (seconds(asked) - seconds(None) for seconds in (_plain, _cohort))
+            found.append((plain, cohort))
+    name = f"EvalCallback and CheckpointCallback, PPO on Pendulum, {MEMBERS} members"
+    yield row(f"{name}: seconds that they add to plain SB3", [plain for plain, _ in found])
+    yield row(f"{name}: added in a cohort / added to plain SB3", [cohort / plain for plain, cohort in found], "<= 1")
+
+
+def _plain(callback: Callable[[], BaseCallback] | None) -> float:
+    (run,) = runs(make_pendulum, STEPS, 1, callback)
+    began = time.perf_counter()
+    learn(run)
+    return time.perf_counter() - began
+
+
+def _cohort(callback: Callable[[], BaseCallback] | None) -> float:
+    """Per member."""
+    trained = runs(make_pendulum, STEPS, MEMBERS, callback)
+    began = time.perf_counter()
+    rt.Cohorts().start()(trained)
+    return (time.perf_counter() - began) / MEMBERS
