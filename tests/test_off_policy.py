@@ -165,7 +165,7 @@ OPTIONS: dict[str, Make] = {
     ),
     "td3": td3,
     "td3: Ornstein and Uhlenbeck, own extractor": partial(
-        td3, action_noise=noise(OrnsteinUhlenbeckActionNoise), **little(**OWN)
+        td3, env=partial(steered, (1,), 2), action_noise=noise(OrnsteinUhlenbeckActionNoise), **little(**OWN)
     ),
     "td3: several environments": partial(td3, env=partial(pendulum, 3), gradient_steps=-1),
     "td3: no delay, three critics": partial(td3, policy_delay=1, tau=0.3, **little(**THREE)),
@@ -288,10 +288,26 @@ def test_updates_are_sb3s_own_train(option: str) -> None:
             assert seen == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
+AGENTS: dict[str, Make] = {"dqn": dqn, "td3": td3, "sac": sac}
+agents = pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+KINDS: dict[str, Make] = {**AGENTS, "ddpg": OPTIONS["ddpg"], "qrdqn": qrdqn, "tqc": tqc}
+kinds = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+CUT = (
+    "dqn: three steps, normalised",
+    "dqn: small memory, several environments",
+    "dqn: time limits as ends",
+    "td3: Ornstein and Uhlenbeck, own extractor",
+    "sac: fixed coefficient, noise",
+    "sac: targets seldom",
+)
+"""Options of which a cut in the middle of training has more to keep."""
+
+
 WHOLE: dict[str, Make] = {
     "dqn": partial(dqn, env=partial(choices, 2, True), learning_rate=SCHEDULE, tau=0.5, policy_kwargs=small()),
     "td3": partial(td3, env=partial(pendulum, 2, True), learning_rate=SCHEDULE, policy_kwargs=small()),
     "sac": partial(sac, env=partial(pendulum, 2, True), learning_rate=SCHEDULE, policy_kwargs=small()),
+    "dqn, three steps": partial(dqn, n_steps=3, env=partial(choices, 2, True)),
 }
 whole = pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 
@@ -317,7 +333,7 @@ def test_whole_levels_are_trained_as_by_sb3(make: Make) -> None:
     assert mine.timesteps == sb3s.timesteps == 160
 
 
-@pytest.mark.parametrize("make", [dqn, qrdqn, td3, sac, tqc])
+@kinds
 def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Single precision would hide whatever is smaller than its rounding and what that grows to."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
@@ -326,10 +342,6 @@ def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatc
     assert [piece.end for piece in pieces] == [128, 256, 384, 512]
     assert min(piece.moved for piece in pieces) > 1e-3
     assert max(piece.difference for piece in pieces) < 1e-10
-
-
-AGENTS: dict[str, Make] = {"dqn": dqn, "td3": td3, "sac": sac}
-agents = pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
 
 
 def members(make: Make, count: int) -> list[Run]:
@@ -357,7 +369,7 @@ def test_a_cohort_of_one_and_of_many_train_the_same_member(make: Make) -> None:
 
 
 @pytest.mark.compiled
-@agents
+@kinds
 def test_compiled_trains_as_sb3(make: Make) -> None:
     for one, other in both_ways(lambda: members(make, 3)):
         demand_alike(one.model, other.model)
@@ -377,7 +389,7 @@ def test_members_that_warm_up_and_members_that_learn_share_a_cohort(make: Make) 
         demand_alike(one.model, other.model)
 
 
-@agents
+@pytest.mark.parametrize("make", [*KINDS.values(), *map(OPTIONS.get, CUT)], ids=[*KINDS, *CUT])
 def test_resumed_and_uninterrupted_end_with_the_same_bytes(make: Make) -> None:
     kept: list[Progress] = []
 
@@ -465,7 +477,7 @@ def test_a_member_that_stops_early_leaves_alone(make: Make) -> None:
         demand_alike(one.model, other.model)
 
 
-@agents
+@kinds
 def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours(make: Make) -> None:
     def exploding(seed: int) -> BaseAlgorithm:
         return make(seed, learning_rate=1e38 if seed == 1 else 1e-2)  # type: ignore[call-arg]
