@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_matrix import Image, cartpole, differing, pendulum, small, started, tensors, vec
+from agents_matrix import BY_NAME, Image, cartpole, differing, pendulum, small, started, tensors, vec
 from gymnasium import spaces
 from sb3_contrib import QRDQN, TQC
 from stable_baselines3 import DDPG, DQN, SAC, TD3, HerReplayBuffer
@@ -680,7 +680,7 @@ LIVE = {
     "moments": older_moments,
     "rewards": forget,
 }
-DQN_LIVE = {"norm": put("max_grad_norm", 0.01), "targets": put("tau", 0.1), "rate": put("exploration_rate", 0.9)}
+DQN_LIVE = {"norm": put("max_grad_norm", 0.01), "targets": put("tau", 0.1)}
 
 
 def changed(make: Make, change: Callable[[Any], object], train: Train = train) -> list[BaseAlgorithm]:
@@ -720,7 +720,7 @@ def test_what_a_callback_puts_in_place_of_an_agents_parts_counts(make: Make, nam
     demand_alike(*changed(make, LIVE[name]), tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", ["norm", "targets"])
+@pytest.mark.parametrize("name", DQN_LIVE)
 def test_settings_of_dqn_may_change(name: str) -> None:
     demand_alike(*changed(dqn, DQN_LIVE[name]))
 
@@ -731,6 +731,10 @@ class OwnTrain(DQN):
 
 
 class OwnBuffer(ReplayBuffer):
+    pass
+
+
+class OwnNoise(NormalActionNoise):
     pass
 
 
@@ -750,6 +754,11 @@ REASONS: dict[str, Make] = {
     "its transitions are kept in a OwnBuffer": partial(dqn, replay_buffer_class=OwnBuffer),
     "it trains after episodes, which end at different steps": partial(dqn, train_freq=(1, "episode")),
     "its optimizer (SGD) is not": partial(dqn, **optimizer(torch.optim.SGD, momentum=0.9, dampening=0.1)),
+    "its action noise is a OwnNoise": partial(td3, action_noise=noise(OwnNoise)),
+    "its actor and its critic share a features extractor": BY_NAME["sac_images_shared"].make,
+    "cohorts know PPO, A2C, MaskablePPO, DQN, DDPG, TD3, SAC, QRDQN and TQC, not CrossQ, whose networks change": (
+        BY_NAME["crossq"].make
+    ),
     "its policy has a Dropout layer": partial(dqn, policy_kwargs=small(activation_fn=torch.nn.Dropout)),
 }
 

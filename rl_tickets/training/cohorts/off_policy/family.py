@@ -81,7 +81,7 @@ def _demand_plain_policy(policy: BasePolicy, known: type[BasePolicy]) -> None:
         raise CannotJoin(f"its policy is a {type(policy).__name__}, not a {known.__name__}")
     demand_unchanged(type(policy), known, ("_predict",))
     demand_unchanged(type(policy), BasePolicy, ("predict", "obs_to_tensor"))
-    if getattr(policy, "share_features_extractor", False) and any(policy.actor.features_extractor.parameters()):  # type: ignore[union-attr]
+    if getattr(policy, "share_features_extractor", False) and [*policy.actor.features_extractor.parameters()]:  # type: ignore[union-attr]
         raise CannotJoin("its actor and its critic share a features extractor")
     for module in policy.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd | nn.RNNBase):
