@@ -747,7 +747,26 @@ def her(seed: int) -> DQN:
     return DQN("MultiInputPolicy", BitFlippingEnv(4), replay_buffer_class=HerReplayBuffer, seed=seed, device="cpu")
 
 
+def unseen(seed: int) -> DQN:
+    """Its optimizer trains a weight of no module."""
+    model = dqn(seed)
+    (group,) = model.policy.optimizer.param_groups
+    group["params"].append(torch.nn.Parameter(torch.zeros(1)))
+    return model
+
+
+def curious(seed: int) -> DQN:
+    """With another network of its own, and what trains it."""
+    model: Any = dqn(seed)
+    model.curiosity = torch.nn.Linear(4, 1)
+    model.curiosity_optimizer = torch.optim.Adam(model.curiosity.parameters())
+    return model
+
+
 REASONS: dict[str, Make] = {
+    "its optimizer trains what its policy does not show": unseen,
+    "it has other optimizers than SB3's own": curious,
+    "it explores with gSDE": partial(sac, use_sde=True),
     "its transitions are kept in a HerReplayBuffer": her,
     "OwnTrain has a train method of its own": lambda s: OwnTrain("MlpPolicy", cartpole(), seed=s, **OFF),
     "OwnPredict has a predict method of its own": partial(dqn, policy=OwnPredict),
