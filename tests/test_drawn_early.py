@@ -214,8 +214,8 @@ def test_a_stop_is_charged_with_the_last_ticket_drawn_by_then_and_all_its_steps(
     assert set(soon.scores.values()) == {0.99}
     assert soon.worse(soon.scores) == 0
     assert soon.worse(found.again) == 1
-    assert soon.cells()[3:7] == ("5 of 5", "20", "25 %", "5 of 5 [57 %, 100 %]")
-    assert none.cells()[6] == "–"
+    assert soon.cells(1.0)[3:7] == ("5 of 5", "20", "25 %", "5 of 5 [57 %, 100 %]")
+    assert none.cells(1.0)[6] == "–"
     assert found.less_final(found.early[10]).difference == pytest.approx(-0.5)
     assert found.less_final(found.again).difference == pytest.approx(0.04)
     table = list(stops_table([found], (0.1, 0.2), 1, 0))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from .families import holm
 from .statistics import CONFIDENCE, Interval, checked
 
 MINIMUM_PAIRS = 5
@@ -78,3 +80,13 @@ def contrast(ticket_scores: ArrayLike, control_scores: ArrayLike) -> Contrast:
     test = stats.ttest_1samp(differences, 0.0)
     span = test.confidence_interval(CONFIDENCE)
     return Contrast(seeds, difference, Interval(float(span.low), float(span.high)), float(test.pvalue))
+
+
+def adjusted(family: Sequence[Contrast]) -> list[float]:
+    """The p of each, adjusted over all of them (Holm); of none there is none.
+
+    >>> found = contrast([1.0, 0.9, 1.0, 0.8, 0.9], [0.8, 0.8, 0.9, 0.7, 0.8])
+    >>> adjusted([found, found]) == [2 * found.p] * 2
+    True
+    """
+    return holm([each.p for each in family]).tolist() if family else []

@@ -9,14 +9,23 @@ from typing import Self
 import numpy as np
 from matplotlib.figure import Figure
 
-from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 
 from . import looks
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
 from .summary import SearchSummary, Summary
-from .wording import between, plain
+from .wording import between, p_cell, plain
 
-HEADS = ("search", "threshold", "seeds", "steps in all", "every level to its end", "saved", "return less [95 %]")
+HEADS = (
+    "search",
+    "threshold",
+    "seeds",
+    "steps in all",
+    "every level to its end",
+    "saved",
+    "return less [95 %]",
+    "p, Holm",
+)
 
 LOOKS = (Look(BLUE, "o"), Look(ORANGE, "s"), Look(GREEN, "^"), Look(WINE, "D"))
 
@@ -68,11 +77,11 @@ class Bargain:
         """Fraction of the full search's steps."""
         return 1 - self.taken / self.whole
 
-    def cells(self) -> tuple[str, ...]:
-        """A row under `HEADS`."""
+    def cells(self, p: float) -> tuple[str, ...]:
+        """A row under `HEADS`; p of what is lost, adjusted."""
         steps = (f"{self.taken:,.0f}", f"{self.whole:,.0f}", f"{100 * self.saved:.0f} %")
         lost = between(self.lost.difference, self.lost.interval)
-        return self.search, plain(self.threshold), str(self.lost.seeds), *steps, lost
+        return self.search, plain(self.threshold), str(self.lost.seeds), *steps, lost, p_cell(p)
 
 
 def _search(summary: Summary, name: str) -> SearchSummary:
@@ -111,7 +120,8 @@ def bargain_table(bargains: Sequence[Bargain]) -> Iterator[str]:
     """Lines of Markdown."""
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|" + "---:|" * (len(HEADS) - 1)
-    yield from (f"| {' | '.join(each.cells())} |" for each in bargains)
+    for each, p in zip(bargains, adjusted([each.lost for each in bargains]), strict=True):
+        yield f"| {' | '.join(each.cells(p))} |"
 
 
 def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figure:

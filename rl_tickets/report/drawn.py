@@ -9,14 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rl_tickets.analysis.settling import Settling
-from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 from rl_tickets.evaluation.failures import share_interval
 
 from . import looks
+from .headline import LEVEL
 from .looks import BLUE, INK, MUTED
 from .rows import Series
 from .summary import Summary
-from .wording import between, plain, signed
+from .wording import between, p_cell, plain, signed
 
 NETWORKS = ("whole", "actor", "critic")
 HEADS = (
@@ -28,6 +29,7 @@ HEADS = (
     "steps saved",
     "false stops [95 %]",
     "return of its ticket less the final one's [95 %]",
+    "p, Holm",
     "worse by the margin",
     "so is the final one again",
 )
@@ -165,9 +167,14 @@ class Stopped:
         """In how many seeds they are lower than the final ticket's by more than the margin."""
         return sum(score < self.drawn.final[seed] - self.drawn.margin for seed, score in scores.items())
 
-    def cells(self) -> tuple[str, ...]:
-        """A row under `HEADS`."""
-        lost, seeds = self.drawn.less_final(self.scores), len(self.stops)
+    @property
+    def lost(self) -> Contrast:
+        """What its ticket returns less than the final one, over seeds."""
+        return self.drawn.less_final(self.scores)
+
+    def cells(self, p: float) -> tuple[str, ...]:
+        """A row under `HEADS`; p of what is lost, adjusted."""
+        lost, seeds = self.lost, len(self.stops)
         false = "–"
         if self.count:
             span = share_interval(self.false, self.count)
@@ -181,6 +188,7 @@ class Stopped:
             f"{100 * self.saved:.0f} %",
             false,
             between(lost.difference, lost.interval),
+            p_cell(p),
             f"{self.worse(self.scores)} of {seeds}",
             f"{self.worse(self.drawn.again)} of {len(self.drawn.again)}",
         )
@@ -190,20 +198,31 @@ def stops_table(drawn: Sequence[Drawn], thresholds: Sequence[float], window: int
     """Lines of Markdown: a row for each search, density and threshold."""
     yield f"| {' | '.join(HEADS)} |"
     yield "|---|" + "---:|" * (len(HEADS) - 1)
-    for each in drawn:
-        for threshold in thresholds:
-            yield f"| {' | '.join(each.stopped(threshold, window, after).cells())} |"
+    found = [each.stopped(threshold, window, after) for each in drawn for threshold in thresholds]
+    for stopped, p in zip(found, adjusted([each.lost for each in found]), strict=True):
+        yield f"| {' | '.join(stopped.cells(p))} |"
 
 
 def drawn_table(drawn: Sequence[Drawn]) -> Iterator[str]:
-    """Lines of Markdown: what the tickets of each step return less than the final one, and what noise does."""
+    """Lines of Markdown: what the tickets of each step return less than the final one, and what noise does.
+
+    Bold is what is shown, adjusted over the table (Holm), noise left out.
+    """
     steps = sorted({step for each in drawn for step in each.early})
     yield f"| search | density | {' | '.join(f'{step:,}' for step in steps)} | final, other draws |"
     yield "|---|---:|" + "---:|" * (len(steps) + 1)
-    for each in drawn:
-        found = [each.less_final(each.early[step]) for step in steps] + [each.less_final(each.again)]
-        told = [between(at.difference, at.interval) for at in found]
+    less = [[each.less_final(each.early[step]) for step in steps] for each in drawn]
+    ps = iter(adjusted([at for row in less for at in row]))
+    for each, row in zip(drawn, less, strict=True):
+        told = [_cell(at, next(ps)) for at in row]
+        noise = each.less_final(each.again)
+        told.append(between(noise.difference, noise.interval))
         yield f"| {each.search} | {plain(each.density)} | {' | '.join(told)} |"
+
+
+def _cell(found: Contrast, p: float) -> str:
+    text = between(found.difference, found.interval)
+    return f"**{text}**" if found.enough and p < LEVEL else text
 
 
 def drawn_plot(drawn: Sequence[Drawn], title: str) -> Figure:

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from rl_tickets.evaluation.contrasts import Contrast, contrast
-from rl_tickets.evaluation.families import holm
+from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 
 from . import looks
 from .headline import LEVEL
@@ -80,11 +79,10 @@ class Matrix:
         told = {at: names for at, names in pairs.items() if at[1] not in missing}
         found = {at: scores_of(targets[at[1]], *names, levels=levels) for at, names in told.items()}
         cells = {at: contrast(ours, theirs) for at, (ours, theirs) in found.items()}
-        adjusted = holm([cell.p for cell in cells.values()]) if cells else ()
         return cls(
             title,
             cells,
-            {at: float(p) for at, p in zip(cells, adjusted, strict=True)},
+            dict(zip(cells, adjusted(list(cells.values())), strict=True)),
             {at: ours.shape[1] for at, (ours, _) in found.items()},
             tuple(dict.fromkeys(source for source, _ in pairs)),
             tuple(targets),
@@ -103,11 +101,11 @@ def _mean(cells: Sequence[tuple[np.ndarray, np.ndarray]]) -> Contrast | None:
 
 def judged_together(matrices: Sequence[Matrix]) -> list[Matrix]:
     """The same with the p of their means adjusted over all of them (Holm)."""
-    ps = iter(holm([matrix.mean.p for matrix in matrices if matrix.mean is not None] or [1.0]))
+    ps = iter(adjusted([matrix.mean for matrix in matrices if matrix.mean is not None]))
     return [
         matrix
         if matrix.mean is None
-        else dataclasses.replace(matrix, mean=dataclasses.replace(matrix.mean, p=float(next(ps))))
+        else dataclasses.replace(matrix, mean=dataclasses.replace(matrix.mean, p=next(ps)))
         for matrix in matrices
     ]
 

@@ -119,9 +119,9 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     yield "\n".join(drawn_table(drawn))
     yield (
         "Normalised return of the ticket drawn at a step less that of the final one, paired by seed: mean and 95 % "
-        "interval of each by itself, adjusted for nothing. Every ticket begins with the same weights and trains as "
-        "long; only its mask is older. The last column, shaded in the figure, is the final ticket trained again with "
-        "other draws: noise."
+        "interval of each by itself; bold is shown (Holm over the table). Every ticket begins with the same weights "
+        "and trains as long; only its mask is older. The last column, shaded in the figure, is the final ticket "
+        "trained again with other draws: noise."
     )
     yield "## Where early-bird would have stopped"
     found = list(bargains(made, summary))

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 import rl_tickets as rt
 from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
-from rl_tickets.evaluation.families import holm
+from rl_tickets.evaluation.contrasts import adjusted
 from rl_tickets.report.looks import save
 from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table, scores_of
 from rl_tickets.report.minutes import took
@@ -196,9 +196,8 @@ def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
         for at in points
         if not any(agents[rate].problem or agents[rate].judge.doubt for agents in (cold, warm))
     }
-    adjusted = holm([change.p for change in made.values()]) if made else ()
     yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
-    for ((rate, at), change), p in zip(made.items(), adjusted, strict=True):
+    for ((rate, at), change), p in zip(made.items(), adjusted(list(made.values())), strict=True):
         told = (between(change.difference, change.interval), p_cell(p))
         yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
 
