@@ -11,7 +11,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from sb3_contrib import CrossQ, RecurrentPPO
+from sb3_contrib import CrossQ, MaskablePPO, RecurrentPPO
+from sb3_contrib.common.envs import InvalidActionEnvDiscrete
 from scipy import stats
 from scipy.special import softmax
 from stable_baselines3 import PPO, SAC, TD3
@@ -25,6 +26,7 @@ from rl_tickets.agents.distributions import action_distributions, divergence
 from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.replicas import replica
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.analysis.connectivity import _from_ends
 from rl_tickets.analysis.lines import between, grid
 from rl_tickets.analysis.stability import judged_together
 from rl_tickets.evaluation.visiting import visited
@@ -307,6 +309,18 @@ class Still(gym.Env[np.ndarray, int]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         return np.zeros(4, dtype=np.float32), 3.0, True, False, {}
+
+
+def test_masks_of_actions_may_come_in_a_list() -> None:
+    make_masked = partial(InvalidActionEnvDiscrete, dim=5, n_invalid_actions=2)
+    model = MaskablePPO("MlpPolicy", make_masked(), n_steps=16, batch_size=16, seed=0, device="cpu")
+    assert visited(model, make_masked, steps=6).shape[0] == 6
+
+
+def test_at_an_end_it_does_not_count_how_far_the_other_is() -> None:
+    apart = _from_ends(np.array([0.0, 0.5, 1.0]), [1.0, 2.0, np.inf], lambda one, other: abs(other - one))
+    assert apart[0] == 0
+    assert apart[1] == np.inf
 
 
 def test_stability_is_a_statement_against_the_floor() -> None:

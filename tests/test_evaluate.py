@@ -13,11 +13,14 @@ import torch
 from agents_matrix import OneWay
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO, RecurrentPPO
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecNormalize
 from tiny import make_env, make_ppo
+from torch import nn
 
 import rl_tickets as rt
+from rl_tickets.evaluation.acting import samples
 from rl_tickets.evaluation.returns import RandomPolicy, play
 
 SMALL: dict[str, Any] = {"n_steps": 32, "batch_size": 32, "n_epochs": 2, "policy_kwargs": {"net_arch": [16]}}
@@ -265,6 +268,42 @@ def test_masks_of_maskable_ppo_are_obeyed() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("vectorised", [False, True])
+class Ids(gym.Env[np.ndarray, int]):
+    """Bounds say more than it shows: ids below 11."""
+
+    observation_space = spaces.Box(0, 255, (4,), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._left = 5
+        return self._seen(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        return self._seen(), 1.0, False, not self._left, {}
+
+    def _seen(self) -> np.ndarray:
+        return self.np_random.integers(0, 11, 4).astype(np.uint8)
+
+
+class Embedded(BaseFeaturesExtractor):
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space, 16)
+        self.embedding = nn.Embedding(11, 4)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.embedding(observations.long()).flatten(1)
+
+
+@pytest.mark.parametrize("kind", [PPO, DQN])
+def test_an_agent_that_takes_no_random_observations_plays_what_it_is_shown(kind: Any) -> None:
+    model = kind("MlpPolicy", Ids(), policy_kwargs={"features_extractor_class": Embedded}, seed=0, device="cpu")
+    assert rt.evaluate(model, Ids, episodes=3).tolist() == [5, 5, 5]
+    model._setup_learn(8)
+    assert samples(model) == (kind is PPO)
+
+
 def test_a_return_that_is_no_number_is_named(plain: PPO, value: float, vectorised: bool) -> None:
     def make() -> Any:
         return gym.wrappers.TransformReward(make_env(), lambda _: value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from agents_matrix import Steered
 from PIL import Image
+from stable_baselines3 import PPO
 from tiny import PPO_EXPERIMENT, make_env, make_ppo
 
 import rl_tickets as rt
@@ -45,6 +47,12 @@ def test_an_episode_is_filmed_to_its_end_and_earns_what_evaluation_says() -> Non
     model = make_ppo(0)
     pictures = list(_act(_rendered(make_env), model, "one", 7))
     assert len(pictures) == 1 + rt.evaluate(model, make_env, episodes=1, seed=7)[0]
+
+
+def test_class_numbers_are_observed_too(tmp_path: Path) -> None:
+    lake = partial(gym.make, "FrozenLake-v1")
+    model = PPO("MlpPolicy", lake(), n_steps=16, batch_size=16, seed=0, device="cpu")
+    assert frames(rt.film({"lake": model}, partial(lake, render_mode="rgb_array"), tmp_path / "lake.gif"))
 
 
 def test_what_cannot_be_filmed_is_said(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from agents_matrix import BY_NAME, CASES, Case, Watch, cartpole, differing, small
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.envs import InvalidActionEnvDiscrete
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.vec_env import SubprocVecEnv
+from tiny import make_ppo
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
@@ -255,6 +258,25 @@ def test_an_environment_that_all_levels_share_stays_open() -> None:
 
     assert len(list(levels_of(make))) == 3
     assert not env.closed
+
+
+def test_callbacks_may_come_in_a_list() -> None:
+    seen: list[TrainingState] = []
+    levels = levels_of(make_ppo, (1.0, 0.5), callback=lambda: [Watch(seen), StopTrainingOnMaxEpisodes(10**6)])
+    assert len(list(levels)) == len(seen) == 2
+
+
+def test_a_callback_that_ends_training_before_the_rewind_point_is_named() -> None:
+    settings = {"total_timesteps": 128, "rewind": rt.Rewind(at=96), "callback": lambda: StopTrainingOnMaxEpisodes(1)}
+    with pytest.raises(
+        ValueError, match=r"the callback ended training at step \d\d, before rewind point 96; let it go on"
+    ):
+        next(levels_of(make_ppo, (1.0, 0.5), **settings))
+
+
+def test_minibatches_may_be_whole_rollouts() -> None:
+    model = MaskablePPO("MlpPolicy", InvalidActionEnvDiscrete(), n_steps=32, batch_size=None, device="cpu")
+    assert gradient_steps(model, 64) == 2 * model.n_epochs
 
 
 def test_processes_of_earlier_levels_end(tmp_path: Path) -> None:

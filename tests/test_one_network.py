@@ -140,3 +140,27 @@ def test_a_network_that_the_agent_lacks_is_refused_before_anything_trains(tmp_pa
     with pytest.raises(ValueError, match="of this DQN belong to network 'actor'; choose"):
         rt.run(experiment, jobs=1, out=tmp_path)
     assert not list(tmp_path.rglob("levels.csv"))
+
+
+BIRD = rt.EarlyBird(every=32, window=1, threshold=0.9)
+FOUND = {
+    "early-bird": rt.EarlyBirdIMP(early_bird=BIRD, units=rt.neurons, network="actor"),
+    "drawn early": rt.DrawnEarly(at=(64,), every=32, units=rt.neurons, network="actor"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_watches_sparse_levels_is_told_of_that_network_alone(name: str, tmp_path: Path) -> None:
+    plan = FOUND[name]
+    rt.run(replace(PPO_EXPERIMENT, searches={"found": plan}, callback=None), jobs=1, out=tmp_path)
+    store = Store(tmp_path / PPO_EXPERIMENT.name)
+    for row in read_levels(store.folder):
+        if row.run.search == "found":
+            assert {name.split(".")[1] for name in store.trained(row.run).mask} <= {"policy_net", "weight"}
+
+
+@pytest.mark.filterwarnings("ignore:effective densities stay blank")
+def test_biases_are_pruned_with_early_bird_too(tmp_path: Path) -> None:
+    everything = replace(PPO_EXPERIMENT, prunable=lambda name, _: not name.startswith("value"), callback=None)
+    plan = rt.EarlyBirdIMP(early_bird=BIRD, criterion=rt.magnitude)
+    assert rt.run(replace(everything, searches={"found": plan}), jobs=1, out=tmp_path).searches

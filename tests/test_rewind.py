@@ -224,6 +224,14 @@ def test_a_point_in_the_last_rollout_is_refused() -> None:
         train(Setting(falling, 0, 80, (0, 70)), Training(0, keep_at=(70,)))
 
 
+@pytest.mark.parametrize("at", [32.0, np.int64(32)])
+def test_a_whole_number_of_any_kind_is_a_step(at: Any) -> None:
+    for found in (rt.Rewind(at=at).at, *rt.DrawnEarly(at=(at,)).at, *rt.Instability(at=(at,)).at):
+        assert (found, type(found)) == (32, int)
+    with pytest.raises(ValueError, match=r"a rewind point is an environment step from 0 on, got 0\.1"):
+        rt.Rewind(at=0.1)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("part", "name"), [("normalizer", "VecNormalize"), ("replay_buffer", "a replay buffer")])
 def test_a_part_that_the_agent_does_not_have_cannot_stay_behind(part: str, name: str) -> None:
     """Such a search would be the usual one under another name."""

@@ -147,7 +147,12 @@ def _disagreements(line: Sequence[BaseAlgorithm], places: Array, seen: Any) -> A
 def _from_ends(places: Array, found: Sequence[Any], apart: Callable[[Any, Any], float]) -> Array:
     """How far each is from the first and from the last, weighed by how near it is to them."""
     first, last = (np.array([apart(end, each) for each in found]) for end in (found[0], found[-1]))
-    weighed: Array = (1 - places) * first + places * last
+    # At an end nothing counts of how far the other is, be it infinitely.
+    return _weighed(1 - places, first) + _weighed(places, last)
+
+
+def _weighed(weights: Array, values: Array) -> Array:
+    weighed: Array = np.multiply(weights, values, out=np.zeros_like(weights), where=weights > 0)
     return weighed
 
 

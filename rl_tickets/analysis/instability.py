@@ -40,7 +40,7 @@ class Instability(Plan):
     keeps_tickets = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "at", tuple(self.at))
+        object.__setattr__(self, "at", tuple(map(int, self.at)))
         if not self.at or list(self.at) != sorted({*self.at}) or self.at[0] < 0:
             raise ValueError(f"steps to copy at must be ascending, from 0 on, got {self.at}")
         if len(self.draws) != 2 or self.draws[0] == self.draws[1]:

@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.evaluation.acting import Actor
+from rl_tickets.training.observing import each
 
 HEIGHT, CAPTION, FRAMES_PER_SECOND = 240, 36, 25
 """Of the picture of one agent, and of the lines above it, in pixels; browsers play no GIF faster."""
@@ -85,8 +86,8 @@ def _act(env: gym.Env[Any, Any], model: BaseAlgorithm, name: str, seed: int) -> 
             yield _picture(env, [f"{name}: {weights:,} weights", f"return {total:,.0f}{', end' if done else ''}"])
             if done:
                 return
-            batch = {k: v[None] for k, v in observation.items()} if isinstance(observation, dict) else observation[None]
-            masks = env.get_wrapper_attr("action_masks")()[None] if actor.takes_masks else None
+            batch = each(lambda part: np.asarray(part)[None], observation)
+            masks = np.asarray(env.get_wrapper_attr("action_masks")())[None] if actor.takes_masks else None
             observation, reward, terminated, truncated, _ = env.step(actor.act(batch, starts, masks)[0])
             total, done, starts = total + float(reward), terminated or truncated, np.zeros(1, dtype=bool)
     finally:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 
 from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
 from rl_tickets.evaluation.seeding import seeded
+from rl_tickets.training.observing import each
 
 
 class Predicts(Protocol):
@@ -121,12 +122,19 @@ def samples(model: BaseAlgorithm) -> bool:
         >>> samples(PPO("MlpPolicy", "CartPole-v1", device="cpu")), samples(DQN("MlpPolicy", "CartPole-v1"))
         (True, False)
     """
-    space = deepcopy(model.observation_space)
-    space.seed(0)
     drawing = Drawing(EpisodeDraws(0, 1))
     with seeded(0), drawing:
-        model.predict(space.sample(), deterministic=False)
+        model.predict(_observation(model), deterministic=False)
     return drawing.drew
+
+
+def _observation(model: BaseAlgorithm) -> Any:
+    """One that its environment has shown, where it has; any other may be none that the policy takes."""
+    if (shown := model._last_obs) is not None:
+        return each(lambda part: part[0], shown)
+    space = deepcopy(model.observation_space)
+    space.seed(0)
+    return space.sample()
 
 
 def _lend_statistics(ours: VecNormalize | None, theirs: VecNormalize) -> None:

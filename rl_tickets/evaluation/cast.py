@@ -13,7 +13,7 @@ import torch
 
 from rl_tickets.evaluation.acting import numbers
 from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
-from rl_tickets.training.cohorts.family import CannotJoin
+from rl_tickets.training.cohorts.family import CannotJoin, policy_can_be
 from rl_tickets.training.cohorts.imagined import Imagined
 from rl_tickets.training.cohorts.on_policy.acting import clipped
 from rl_tickets.training.cohorts.on_policy.playing import Playing, signature_of
@@ -84,7 +84,8 @@ def playing_of(model: Any, env: object) -> Playing:
             playing = Playing(model, SLOTS, ROWS)
             if not finite:
                 return playing  # One that diverged shows nothing of the others.
-            _demand_alike(playing, model)
+            with policy_can_be("shown random observations"):
+                _demand_alike(playing, model)
             if signature_of(model) != signature:
                 raise CannotJoin("its policy changes when it acts")
             _SHOWN[key] = playing

@@ -45,7 +45,7 @@ def visited(model: Predicts, make_env: MakeEnv, *, steps: int, seed: int = 1_000
                     actor.begin({0: episode})
                     episode, starts[0] = episode + 1, True
                 found.append(observation)
-                masks = env.get_wrapper_attr("action_masks")()[None] if actor.takes_masks else None
+                masks = np.asarray(env.get_wrapper_attr("action_masks")())[None] if actor.takes_masks else None
                 action = actor.act(np.asarray(observation)[None], starts, masks)[0]
                 observation, _, terminated, truncated, _ = env.step(action)
                 over, starts[0] = terminated or truncated, False

@@ -133,7 +133,7 @@ def barrier_table(rows: Sequence[BarrierRow], margin: float) -> Iterator[str]:
 
 def _nats(seeds: Sequence[float]) -> str:
     """Mean over seeds and its interval."""
-    if np.isnan(seeds).any():
+    if not np.isfinite(seeds).all():
         return "–"
     mean = contrast(seeds, np.zeros(len(seeds)))
     return spanned(mean.difference, mean.interval)

@@ -78,7 +78,7 @@ class AtInit(Plan):
         for level, pruned in enumerate(masks, start=1):
             told = {"level": level, "mask_digest": pruned.mask.digest, "collapsed": list(pruned.collapsed)}
             ticket = Ticket(pruned.mask, start.policy, state, {**origin, **told})
-            yield Training(level, ticket=ticket, start=start, spent=timesteps)
+            yield Training(level, ticket=ticket, start=start, spent=timesteps, prunable=setup.prunable)
 
     def _masks(self, criterion: Criterion, start: TrainingState, model: BaseAlgorithm, setup: Setup) -> list[Pruned]:
         """Of each density, from dense each time."""

@@ -46,7 +46,7 @@ class DrawnEarly(IMP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "at", tuple(self.at))
+        object.__setattr__(self, "at", tuple(map(int, self.at)))
         if not self.at or list(self.at) != sorted({*self.at}) or self.at[0] < self.rewind.at:
             raise ValueError(
                 f"steps to draw tickets at must be ascending, from the rewind point {self.rewind.at} on, got {self.at}"
@@ -61,7 +61,7 @@ class DrawnEarly(IMP):
 
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
-        dense = yield self._dense(setup)
+        setup, dense = yield from self._begun(setup)
         yield [each for level in range(1, len(self._densities(setup))) for each in self._tickets(level, dense, setup)]
 
     def _dense(self, setup: Setup) -> Training:

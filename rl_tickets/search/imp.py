@@ -112,7 +112,7 @@ class IMP(Plan):
             with built(setup.make_model, setup.seed) as model:
                 own = self._own(setup, model)
         # The dense run that all share has the experiment's own mask.
-        trained = yield self._dense(setup if self.early_bird is None else own)
+        trained = yield self._dense(setup if self.needs else own)
         return own, trained
 
     def _own(self, setup: Setup, model: BaseAlgorithm) -> Setup:
@@ -137,7 +137,15 @@ class IMP(Plan):
         ticket = self._ticket(level, pruned, look, start, trained, setup)
         until, schedule_end = self.rewind.budget(setup.total_timesteps, point, start)
         spent += look.timesteps
-        return Training(level, ticket=ticket, start=start, until=until, schedule_end=schedule_end, spent=spent)
+        return Training(
+            level,
+            ticket=ticket,
+            start=start,
+            until=until,
+            schedule_end=schedule_end,
+            spent=spent,
+            prunable=setup.prunable,
+        )
 
     def _bird(self, bird: EarlyBird, level: int, setup: Setup) -> EarlyBird:
         """That waits for the mask of a level."""

@@ -106,7 +106,7 @@ class Transfer(Plan):
         """See `Plan`."""
         for level, ticket in self._tickets(setup).items():
             found = self._transferred(ticket, level, setup).ticket
-            yield Training(level, ticket=found, start=TrainingState.from_ticket(found))
+            yield Training(level, ticket=found, start=TrainingState.from_ticket(found), prunable=setup.prunable)
 
     def _tickets(self, setup: Setup) -> dict[int, Ticket]:
         """By level."""

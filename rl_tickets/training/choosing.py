@@ -40,5 +40,5 @@ def gradient_steps(model: Any, timesteps: int) -> int:
     if not hasattr(model, "rollout_buffer"):
         return 0
     rollout = rollout_steps(model)
-    minibatches = -(-rollout // getattr(model, "batch_size", rollout))
+    minibatches = -(-rollout // (getattr(model, "batch_size", None) or rollout))
     return timesteps // rollout * minibatches * getattr(model, "n_epochs", 1)

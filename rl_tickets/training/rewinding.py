@@ -37,7 +37,7 @@ class Rewind:
         counters: True also sets every other counter of step k.
 
     Raises:
-        ValueError: `at` is negative.
+        ValueError: `at` is negative, or no whole number.
 
     Example:
         >>> Rewind(at=2_000, optimizer=False).parts
@@ -53,8 +53,10 @@ class Rewind:
     counters: bool = False
 
     def __post_init__(self) -> None:
-        if self.at < 0:
+        if self.at < 0 or self.at != int(self.at):
             raise ValueError(f"a rewind point is an environment step from 0 on, got {self.at}")
+        # What is stored of it must be plain: no float that happens to be whole, and no NumPy number.
+        object.__setattr__(self, "at", int(self.at))
 
     @classmethod
     def exact(cls, at: int) -> Rewind:

@@ -163,7 +163,9 @@ class Run:
         keeping = _Keeping([step for step in request.keep_at if step not in self._kept], self._keep)
         found: list[BaseCallback] = [keeping, Segments(seed, ahead, self._at_cut, seed_draws)]
         found += self._observers.values()
-        found += [setting.callback()] if setting.callback else []
+        # SB3's `learn` takes one, or several in a list.
+        asked: BaseCallback | list[BaseCallback] = setting.callback() if setting.callback else []
+        found += asked if isinstance(asked, list) else [asked]
         return found
 
     def finish(self) -> Trained:
@@ -174,6 +176,11 @@ class Run:
         """
         model, finite = self.model, self.finite
         missing = [step for step in self.request.keep_at if step not in self._kept]
+        if missing and model.num_timesteps < self._until and finite:
+            raise ValueError(
+                f"the callback ended training at step {model.num_timesteps}, before rewind point {missing[0]}; let it "
+                "go on, or choose an earlier one"
+            )
         if missing and finite:
             raise ValueError(
                 f"rewind point {missing[0]} is beyond the last rollout that starts within the budget of {self._until} "

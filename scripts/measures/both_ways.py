@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from scipy import stats
 
 import rl_tickets as rt
 from measures.lockstep import lockstep
@@ -88,11 +87,10 @@ def scores(experiment: rt.Experiment, trainer: str, jobs: int | None, out: Path)
 def returns_row(name: str, seeds: range, cohort: np.ndarray, plain: np.ndarray) -> str:
     """One line of the table of returns."""
     cohort, plain = cohort[seeds], plain[seeds]
-    test = stats.ttest_rel(cohort, plain)
-    low, high = test.confidence_interval()
+    found = rt.contrast(cohort, plain)
     iqms = [f"{rt.iqm(x):.1f} [{(i := rt.interval(x)).low:.1f}, {i.high:.1f}]" for x in (cohort, plain)]
-    difference = f"{np.mean(cohort - plain):.1f} [{low:.1f}, {high:.1f}]"
-    cells = (name, f"{seeds[0]} to {seeds[-1]}", *iqms, difference, f"{test.pvalue:.2f}")
+    difference = f"{found.difference:.1f} [{found.interval.low:.1f}, {found.interval.high:.1f}]"
+    cells = (name, f"{seeds[0]} to {seeds[-1]}", *iqms, difference, f"{found.p:.2f}")
     return f"| {' | '.join(cells)} |"
 
 

@@ -150,6 +150,8 @@ def study(experiment: rt.Experiment, folder: str, title: str, *, seeds: int = 20
         name, page = ("matched", "matched.md") if asked.match else ("barriers", "report.md")
         lines = list(lines_of(made, summary, asked))
         rows = barriers(lines, summary.folder, name, asked.jobs)
+        if not rows:
+            raise ValueError("of every pair of copies one diverged, so that there is no line to play on")
         plot = barrier_plot(rows, f"{title}: barrier between copies", margin(summary))
         save(plot, asked.folder / f"{name}.png")
         asked.publish(report(rows, len(lines) - len(rows), made, summary, title, f"{name}.png"), page)

@@ -136,4 +136,5 @@ def double_precision() -> Iterator[None]:
 
 
 def _largest(one: TrainingState, other: TrainingState) -> float:
-    return max(float((one.policy[name] - tensor).abs().max()) for name, tensor in other.policy.items())
+    # NumPy's maximum keeps what is no number.
+    return float(np.max([float((one.policy[name] - tensor).abs().max()) for name, tensor in other.policy.items()]))

@@ -45,7 +45,7 @@ def policy_can_be(done: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:
+    except (OSError, CannotJoin):
         raise
     except Exception as error:
         raise CannotJoin(f"its policy cannot be {done} ({told(error)})") from error
