@@ -336,6 +336,23 @@ def test_what_no_module_shows_has_no_form_for_numpy_but_one_as_onnx(tmp_path: Pa
         rt.export(model, tmp_path / "policy.safetensors")
 
 
+class Recurring(FlattenExtractor):
+    """A module that answers more than a tensor."""
+
+    def __init__(self, space: gym.spaces.Box) -> None:
+        super().__init__(space)
+        self.gru = nn.GRU(self.features_dim, self.features_dim, batch_first=True)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.gru(super().forward(observations)[:, None])[0][:, 0]
+        return found
+
+
+def test_a_module_that_answers_a_tuple_has_no_form_for_numpy(tmp_path: Path) -> None:
+    with pytest.raises(rt.WiringError, match=r"so it has no form for numpy; export it to \.onnx"):
+        rt.export(ppo(pendulum(), features_extractor_class=Recurring), tmp_path / "policy.safetensors")
+
+
 def test_other_files_and_other_things_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'policy.pt' says no kind of file .*: \.onnx, \.safetensors"):
         rt.export(make_ppo(0), tmp_path / "policy.pt")

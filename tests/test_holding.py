@@ -291,3 +291,16 @@ def test_saved_agents_load_in_stock_sb3_and_predict_the_same(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", STOCK, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Could not deserialize" not in done.stderr
+
+
+def test_frozen_weights_are_none_to_prune() -> None:
+    model = PPO("MlpPolicy", cartpole(), policy_kwargs=small(), n_steps=16, batch_size=16, device="cpu")
+    everything = rt.Mask.dense(model)
+    model.policy.mlp_extractor.policy_net.requires_grad_(False)
+    left = rt.Mask.dense(model)
+    assert {*everything} - {*left} == {name for name in everything if "policy_net" in name} != set()
+    rt.hold(model, left)
+    with pytest.raises(
+        ValueError, match=r"policy_net\.0\.weight' is frozen \(requires_grad=False\), so there is nothing"
+    ):
+        rt.hold(model, everything)

@@ -18,14 +18,18 @@ import pytest
 import torch
 from agents_matrix import BY_NAME
 from gymnasium.wrappers import TimeLimit
+from stable_baselines3 import DQN, PPO, TD3, HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_cohort import NOT_TRPO
 from tiny import DQN_EXPERIMENT, PPO_EXPERIMENT, assert_same, contents, counted, make_ppo
 
 import rl_tickets as rt
+from rl_tickets.agents.describing import describe_agent
 from rl_tickets.lab import preparing
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
@@ -231,6 +235,46 @@ def _optimizer(**changes: Any) -> Experiment:
 
 def _searches(**changes: rt.Plan) -> Experiment:
     return replace(ALL, searches={**ALL.searches, **changes})
+
+
+def noise(width: float) -> NormalActionNoise:
+    return NormalActionNoise(np.zeros(1), np.full(1, width))
+
+
+HER = {"policy": "MultiInputPolicy", "replay_buffer_class": HerReplayBuffer}
+NOT_NUMBERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "frequency": (DQN, {"train_freq": 4}, {"train_freq": 16}),
+    "unit": (DQN, {"train_freq": 1}, {"train_freq": (1, "episode")}),
+    "noise": (TD3, {"action_noise": noise(0.1)}, {"action_noise": noise(0.5)}),
+    "goals": (
+        DQN,
+        {**HER, "replay_buffer_kwargs": {"n_sampled_goal": 1}},
+        {**HER, "replay_buffer_kwargs": {"n_sampled_goal": 4}},
+    ),
+    "value clipping": (PPO, {"clip_range_vf": 0.1}, {"clip_range_vf": 0.9}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_NUMBERS)
+def test_hyperparameters_that_are_no_numbers_are_described_too(name: str) -> None:
+    kind, *both = NOT_NUMBERS[name]
+    env: Any = BitFlippingEnv(4) if name == "goals" else "Pendulum-v1" if kind is TD3 else "CartPole-v1"
+    buffer = {} if kind is PPO else {"buffer_size": 100}
+    one, other = (
+        describe_agent(kind(**{"policy": "MlpPolicy", "env": env, "device": "cpu", **buffer, **settings}))
+        for settings in both
+    )
+    assert one != other
+    assert json.loads(json.dumps(one)) == one
+
+
+def test_a_description_by_an_older_version_is_gone_on_with(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out / "tiny", tmp_path / "tiny")
+    path = tmp_path / "tiny" / "experiment.json"
+    described = json.loads(path.read_text())
+    assert described["settings"]["agent"].pop("experience")
+    path.write_text(json.dumps(described, indent=1) + "\n")
+    rt.run(ALL, jobs=1, out=tmp_path)
 
 
 @pytest.mark.parametrize(("named", "change"), CHANGES)

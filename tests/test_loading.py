@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from agents_matrix import BY_NAME, cartpole, differing, pendulum, small, sparse_mask, tensors
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from test_holding import leaks
 
 import rl_tickets as rt
@@ -83,3 +84,30 @@ def test_save_writes_no_file_of_an_agent_that_leaks(tmp_path: Path) -> None:
     rt.hold(model, sparse_mask(model))
     model.save(tmp_path / "agent.zip")
     assert leaks(PPO.load(tmp_path / "agent.zip"), sparse_mask(model)) == []
+
+
+class Averaged(DQN):
+    """Another copy of its network, outside the policy."""
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.average = copy.deepcopy(self.policy.q_net)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, others = super()._get_torch_save_params()
+        return [*names, "average"], others
+
+
+def test_a_target_network_outside_the_policy_is_looked_at_too(tmp_path: Path) -> None:
+    model = Averaged("MlpPolicy", cartpole(), policy_kwargs=small(), device="cpu")
+    kept = sparse_mask(model)
+    rt.hold(model, kept)
+    model.save(tmp_path / "agent.zip")
+    assert leaks(load(Averaged, tmp_path / "agent.zip", kept), kept) == []
+    with torch.no_grad():
+        model.average.q_net[0].weight += 1
+    stored = Averaged.load(tmp_path / "agent.zip")
+    stored.average.load_state_dict(model.average.state_dict())
+    stored.save(tmp_path / "leaking.zip")
+    with pytest.raises(rt.LeakError, match="weights of a target network that the mask prunes are not zero"):
+        load(Averaged, tmp_path / "leaking.zip", kept)

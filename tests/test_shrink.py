@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -376,3 +377,42 @@ def test_noise_that_reads_observations_themselves() -> None:
 def test_a_drawn_case_without_zeros_stays_as_it_is() -> None:
     case = Drawn("ppo", (4,), (4,), nn.Tanh, None, True, False, 1.0, 0.0, 0.0, True, False, 0)
     assert examine(case) == "same"
+
+
+def other_activation(model: Any) -> None:
+    model.policy.mlp_extractor.policy_net[1] = nn.ReLU()
+
+
+def other_head(model: Any) -> None:
+    model.policy.action_net = nn.Sequential(nn.Linear(model.policy.action_net.in_features, 2), nn.Tanh())
+
+
+def other_optimizer(model: Any) -> None:
+    model.policy.optimizer = torch.optim.AdamW(model.policy.parameters())
+
+
+CHANGED = {
+    "mlp_extractor.policy_net.1 is ReLU()": other_activation,
+    "action_net is Sequential": other_head,
+    "its optimizer is a AdamW, and a fresh agent has a Adam": other_optimizer,
+}
+
+
+@pytest.mark.parametrize("said", CHANGED)
+def test_what_was_changed_after_it_was_built_is_not_built_again_as_something_else(said: str) -> None:
+    model = BY_NAME["ppo"].make(0)
+    CHANGED[said](model)
+    asked: list[Callable[[], object]] = [lambda: rt.shrink(model)]
+    if CHANGED[said] is not other_optimizer:
+        asked += [lambda: rt.snip.of(model), lambda: rt.activation.of(model)]
+    for each in asked:
+        with pytest.raises(rt.WiringError, match=re.escape(said)):
+            each()
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    model: Any = BY_NAME["ppo"].make(0)
+    model.policy.mlp_extractor.value_net.requires_grad_(False)
+    frozen = {name for name, p in model.policy.named_parameters() if not p.requires_grad}
+    new = rt.shrink(model)
+    assert {name for name, p in new.policy.named_parameters() if not p.requires_grad} == frozen != set()

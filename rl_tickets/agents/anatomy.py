@@ -83,7 +83,8 @@ def prunable_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> 
     """The weights a mask covers, in the order of `policy.named_parameters()`.
 
     By default all weight matrices and kernels that an optimizer trains: linear, convolutional, recurrent and
-    attention layers; never biases, norms, embeddings, `log_std` parameters, or what weights are computed from.
+    attention layers; never biases, norms, embeddings, `log_std` parameters, or what weights are computed from. Frozen
+    parameters (`requires_grad=False`) are never among them.
 
     Raises:
         TypeError: `prunable` is no function.
@@ -93,7 +94,8 @@ def prunable_weights(model: BaseAlgorithm, prunable: Prunable | None = None) -> 
         raise TypeError(f"prunable must be a function `(name, parameter) -> bool`, or None, not {prunable!r}")
     trained = trained_parameters(model)
     choose = _is_weight(model.policy) if prunable is None else prunable
-    found = {n: p for n, p in model.policy.named_parameters() if id(p) in trained and choose(n, p)}
+    moving = ((n, p) for n, p in model.policy.named_parameters() if id(p) in trained and p.requires_grad)
+    found = {n: p for n, p in moving if choose(n, p)}
     if not found and prunable is None:
         raise ValueError(
             f"this {type(model).__name__} policy has no weights that are pruned by default (embeddings and weights "

@@ -14,6 +14,9 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 from rl_tickets.agents import anatomy
 from rl_tickets.tickets.identity import Plain, describe
 
+LATER = "experience"
+"""What descriptions of older versions do not have."""
+
 
 def describe_agent(model: BaseAlgorithm) -> dict[str, Any]:
     """The agent's classes, modules, shapes and hyperparameters: what a changed script would change."""
@@ -36,10 +39,24 @@ def describe_agent(model: BaseAlgorithm) -> dict[str, Any]:
         "hyperparameters": dict(sorted(plain.items())),
         "policy_kwargs": describe(model.policy_kwargs, "policy_kwargs"),
         "schedules": schedules,
+        LATER: _experience(model),
         "optimizers": {path: _optimizer(optimizer) for path, optimizer in anatomy.optimizers(model).items()},
         "modules": {name: repr(module) for name, module in model.policy.named_modules() if not [*module.children()]},
         "parameters": {name: list(p.shape) for name, p in model.policy.named_parameters()},
     }
+
+
+def _experience(model: Any) -> dict[str, Plain]:
+    """How it gathers transitions and keeps them, and what no number tells of its loss."""
+    found: dict[str, Plain] = {}
+    for name in ("train_freq", "replay_buffer_class", "replay_buffer_kwargs", "rollout_buffer_class"):
+        found[name] = describe(getattr(model, name, None), name)
+    found["rollout_buffer_kwargs"] = describe(getattr(model, "rollout_buffer_kwargs", None), "rollout_buffer_kwargs")
+    if (noise := getattr(model, "action_noise", None)) is not None:
+        found["action_noise"] = type(noise).__name__ if " at 0x" in repr(noise) else repr(noise)
+    if callable(bound := getattr(model, "clip_range_vf", None)):
+        found["clip_range_vf"] = _sampled(bound)
+    return {name: value for name, value in found.items() if value}
 
 
 def _sampled(schedule: Callable[[float], float]) -> list[float]:

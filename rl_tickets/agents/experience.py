@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_tickets.agents.generators import derived_seed, draws_kept
 from rl_tickets.agents.holding import class_of
+from rl_tickets.agents.rebuilding import demand_same_modules
 from rl_tickets.agents.state import TrainingState
 
 STREAM = 0x5A1
@@ -137,6 +138,7 @@ def _copied(model: BaseAlgorithm) -> BaseAlgorithm:
     if hasattr(model, "replay_buffer"):
         found.replay_buffer = None
     found._setup_model()
+    demand_same_modules(model.policy, found.policy)
     TrainingState.capture(model, replay_buffer=False).only("weights", "optimizers").restore(found)
     found.set_logger(Logger(None, []))
     return found  # type: ignore[no-any-return]

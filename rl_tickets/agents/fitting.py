@@ -29,6 +29,8 @@ def demand_fit(named: dict[str, nn.Parameter], mask: Mask, owned: set[int]) -> N
                 f"the mask's {name!r} has shape {tuple(mask[name].shape)}, the policy's {tuple(named[name].shape)}: "
                 "it is of another architecture"
             )
+        if not named[name].requires_grad:
+            raise ValueError(f"{name!r} is frozen (requires_grad=False), so there is nothing to hold there")
         if id(named[name]) not in owned:
             raise ValueError(f"no optimizer trains {name!r}, so there is nothing to hold there")
 

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def chain(model: BaseAlgorithm) -> Chain:
     with ExitStack() as hooks, torch.no_grad(), unvalidated():
         for module in policy.modules():
             if not list(module.children()):
-                handle = module.register_forward_hook(lambda m, i, o: calls.append((m, i[0], o)))
+                handle = module.register_forward_hook(partial(_note, calls))
                 hooks.callback(handle.remove)
         actions = policy._predict(seen, deterministic=True).reshape(rows(observations), -1)
     first = preprocess_obs(seen, model.observation_space, normalize_images=policy.normalize_images)
@@ -154,6 +155,12 @@ def chain(model: BaseAlgorithm) -> Chain:
         f"{type(policy).__name__} does more than pass observations from module to module, so it has no form for numpy; "
         "export it to .onnx"
     )
+
+
+def _note(calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]], module: nn.Module, given: Any, said: Any) -> None:
+    """A call that makes one tensor of one; no other has a form for numpy."""
+    if len(given) == 1 and isinstance(given[0], torch.Tensor) and isinstance(said, torch.Tensor):
+        calls.append((module, given[0], said))
 
 
 def _near_and_far(model: BaseAlgorithm, count: int) -> Observations:

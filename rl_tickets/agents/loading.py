@@ -48,9 +48,12 @@ def load(algorithm: type[Model], path: str | Path, held: Ticket | Mask, **settin
     named = dict(model.policy.named_parameters())
     demand_fit(named, mask, anatomy.trained_parameters(model))
     names = {id(p): name for name, p in named.items()}
-    origins = {**{name: name for name in mask}, **{names[id(c)]: names[id(p)] for p, c in anatomy.twins(model)}}
-    for place, name in origins.items():
-        if name in mask and (count := int(named[place].detach().cpu()[~mask[name]].count_nonzero())):
+    places = [(name, name, named[name]) for name in mask]
+    for trained, copied in anatomy.twins(model):
+        if id(trained) in names:
+            places.append((names.get(id(copied), "a target network"), names[id(trained)], copied))
+    for place, name, weight in places:
+        if name in mask and (count := int(weight.detach().cpu()[~mask[name]].count_nonzero())):
             raise LeakError(
                 f"{count} weights of {place} that the mask prunes are not zero in {Path(path)}: it was saved without "
                 "this mask held, or trained on without; load it with SB3 and `rt.hold(model, mask)` to prune them now"

@@ -20,11 +20,33 @@ Cut = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def policy_like(model: BaseAlgorithm) -> BasePolicy:
-    """A second policy with the agent's weights, that shares nothing with it."""
+    """A second policy with the agent's weights, that shares nothing with it.
+
+    Raises:
+        WiringError: the agent's is not what its `policy_kwargs` build.
+    """
     policy = _fresh(model, model.policy_kwargs or {}).policy
+    demand_same_modules(model.policy, policy)
     policy.load_state_dict(model.policy.state_dict())
     policy.set_training_mode(False)
     return policy
+
+
+def demand_same_modules(policy: nn.Module, fresh: nn.Module) -> None:
+    """Raises WiringError where a policy was changed after it had been built: what is built again is another one."""
+    ours, theirs = ({name: _told(module) for name, module in each.named_modules()} for each in (policy, fresh))
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            raise WiringError(
+                f"{type(policy).__name__} does not follow its `policy_kwargs`: {name or 'it'} is "
+                f"{ours.get(name, 'missing')}, and what they build {theirs.get(name, 'has none')}; say in "
+                "`policy_kwargs` how it is built"
+            )
+
+
+def _told(module: nn.Module) -> str:
+    """A layer with its settings, or what kind of module holds others."""
+    return type(module).__name__ if [*module.children()] else repr(module)
 
 
 def _fresh(model: Model, policy_kwargs: Mapping[str, Any]) -> Model:
@@ -38,6 +60,9 @@ def _fresh(model: Model, policy_kwargs: Mapping[str, Any]) -> Model:
         warnings.simplefilter("ignore")  # What there is to say was said when the agent was made.
         new._setup_model()
     new.seed = model.seed
+    frozen = {name for name, p in model.policy.named_parameters() if not p.requires_grad}
+    for name, p in new.policy.named_parameters():
+        p.requires_grad_(p.requires_grad and name not in frozen)
     return cast(Model, new)
 
 
@@ -58,6 +83,7 @@ def rebuilt(model: Model, policy_kwargs: Mapping[str, Any], weights: Mapping[str
     """
     if more := list(anatomy.modules(model))[1:]:
         raise WiringError(f"{type(model).__name__} has networks of its own beside the policy ({', '.join(more)})")
+    demand_same_modules(model.policy, _fresh(model, model.policy_kwargs or {}).policy)
     new = _fresh(model, policy_kwargs)
     try:
         new.policy.load_state_dict(dict(weights))
@@ -90,6 +116,11 @@ def _fit(name: str | None, value: Any, parameter: nn.Parameter, cut: Cut) -> Any
 
 
 def _demand_same_order(a: Optimizer, b: Optimizer, ours: Mapping[int, str], theirs: Mapping[int, str]) -> None:
+    if type(a) is not type(b):
+        raise WiringError(
+            f"its optimizer is a {type(a).__name__}, and a fresh agent has a {type(b).__name__}; name it in "
+            "`policy_kwargs`, by `optimizer_class`"
+        )
     order = [[ours.get(id(p)) for group in a.param_groups for p in group["params"]]]
     order += [[theirs.get(id(p)) for group in b.param_groups for p in group["params"]]]
     if order[0] != order[1]:

@@ -19,7 +19,7 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.describing import describe_agent
+from rl_tickets.agents.describing import LATER, describe_agent
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.tickets import archive
 
@@ -114,7 +114,7 @@ def _demand_same(folder: Path, before: dict[str, Any], now: dict[str, Any], pref
         old, new = before.get(name), now.get(name)
         if not prefix and (name in JUDGED or (name in MORE and (new or [])[: len(old or [])] == (old or []))):
             continue
-        if prefix == "searches." and old is None:
+        if old is None and (prefix == "searches." or (prefix, name) == ("agent.", LATER)):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             _demand_same(folder, old, new, f"{prefix}{name}.")

@@ -16,7 +16,7 @@ from typing import Any
 from rich.progress import track
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.describing import describe_agent
+from rl_tickets.agents.describing import LATER, describe_agent
 from rl_tickets.agents.making import fresh_agent
 from rl_tickets.evaluation.cast import SLOTS
 from rl_tickets.evaluation.returns import RandomPolicy, play, play_both_ways
@@ -50,7 +50,8 @@ def evaluate_over(folder: Path, experiment: Experiment, *, episodes: int, out: P
         raise ValueError(f"{out} exists already; choose another --out, or delete it")
     with one_thread():
         model: Any = fresh_agent(experiment.make_model, experiment.all_seeds[0])
-        if json.loads(json.dumps(describe_agent(model))) != described["settings"]["agent"]:
+        ours, theirs = json.loads(json.dumps(describe_agent(model))), described["settings"]["agent"]
+        if ours != {LATER: ours[LATER], **theirs}:  # Older descriptions lack that part.
             raise ValueError(f"{folder} was made with another agent than this experiment's; evaluate it with its own")
         seed = int(described["settings"]["evaluation_seed"])
         levels = [row for row in read_levels(folder) if store.weights(row.run).exists()]
