@@ -55,6 +55,23 @@ def test_agents_train_as_each_would_right_after_it_was_made(name: str) -> None:
             assert not any(model.policy.state_dict()[layer][~kept].any() for layer, kept in held.mask.items())
 
 
+class Looking(PPO):
+    """Builds something of its own for what it observes."""
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        assert self.env is not None
+        self.own = torch.nn.Linear(self.env.observation_space.shape[0], 3)  # type: ignore[index]
+
+
+def test_an_agent_may_look_at_its_environment_while_it_is_made() -> None:
+    settings: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "device": "cpu"}
+    one, two = (Looking("MlpPolicy", "CartPole-v1", seed=0, **settings) for _ in range(2))
+    rt.learn([one], 32)
+    two.learn(32)
+    assert largest_difference(one.policy.state_dict(), two.policy.state_dict()) < 1e-5
+
+
 def test_agents_of_all_kinds_train_in_one_call() -> None:
     """Those that cannot join say so once, and train bit for bit as alone."""
     plain = [BY_NAME[name].make for name in ("trpo", "sac_sde")]

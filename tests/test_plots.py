@@ -92,6 +92,16 @@ def test_a_stretch_counts_by_its_steps_and_not_by_its_episodes():
     assert np.interp([10, 20, 30], dense.get_xdata(), dense.get_ydata()) == pytest.approx([0.0, 50.0, 100.0], abs=9)
 
 
+def test_a_run_that_ended_early_does_not_end_the_curve_of_all():
+    rows = [curve(0, [5.0] * 20, seed=seed) for seed in range(3)] + [curve(0, [95.0] * 2, seed=3)]
+    figure = learning_curves([*rows, *(curve(1, [5.0] * 3, seed=seed) for seed in range(2))], ["imp"])
+    assert figure is not None
+    dense = figure.axes[0].get_lines()[0]
+    steps, returns = np.asarray(dense.get_xdata()), np.asarray(dense.get_ydata())
+    assert steps[-1] == 200
+    assert returns[steps > 20] == pytest.approx(5)
+
+
 def test_the_band_is_students_interval_of_the_seeds():
     rows = [curve(0, [value] * 3, seed=seed) for seed, value in enumerate([0.0, 10.0])]
     figure = learning_curves([*rows, *(curve(1, [5.0] * 3, seed=seed) for seed in range(2))], ["imp"])

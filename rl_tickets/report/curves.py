@@ -119,17 +119,21 @@ def _moving(
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], colour: object, label: str = "") -> None:
-    """Mean over the seeds, each interpolated to the same steps: stretches of different seeds end at different ones."""
+    """Mean over the seeds, each interpolated to the same steps, as far as half of them train: some diverge or stop."""
     if not curves:
         return
-    grid = np.linspace(max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves), GRID)
-    returns = np.stack([np.interp(grid, steps, returns) for steps, returns in curves])
-    mean = returns.mean(axis=0)
+    grid = np.linspace(max(steps[0] for steps, _ in curves), max(steps[-1] for steps, _ in curves), GRID)
+    returns = np.stack([np.interp(grid, steps, at, left=np.nan, right=np.nan) for steps, at in curves])
+    seeds = np.isfinite(returns).sum(axis=0)
+    half_of_them = 2 * seeds >= len(curves)
+    grid, returns, seeds = grid[half_of_them], returns[:, half_of_them], seeds[half_of_them]
+    mean = np.nanmean(returns, axis=0)
     axes.plot(grid, mean, color=colour, linewidth=1.6, label=label or None)
-    if len(curves) > 1:
-        error = returns.std(axis=0, ddof=1) / math.sqrt(len(curves))
-        half = stats.t.ppf(0.975, len(curves) - 1) * error
-        axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.14, linewidth=0)
+    if (several := seeds > 1).any():
+        error = np.nanstd(returns[:, several], axis=0, ddof=1) / np.sqrt(seeds[several])
+        half = stats.t.ppf(0.975, seeds[several] - 1) * error
+        low, high = mean[several] - half, mean[several] + half
+        axes.fill_between(grid[several], low, high, color=colour, alpha=0.14, linewidth=0)
 
 
 def _shades(

@@ -46,7 +46,8 @@ def return_against_density(summary: Summary) -> Figure | None:
     room = DODGE * _gap(summary)
     scores = [*summary.dense.scores.values(), *_scores(first)]
     if zoomed := crowded(scores, low, high):
-        high = max(max(scores), summary.dense.returned) + 0.01 * (high - low)
+        every = [*scores, *(score for search in summary.searches for score in _scores(search))]
+        high = max(filter(math.isfinite, [*every, summary.dense.returned])) + 0.01 * (high - low)
     for (search, other), axes in zip(pairs, panels, strict=True):
         _background(axes, summary)
         for side, each in enumerate(each for each in (search, other) if each is not None):

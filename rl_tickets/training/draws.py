@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
 from rl_tickets.agents.generators import Draws, derived_seed, draws_kept
+from rl_tickets.training.cohorts.imagined import Imagined
 
 
 def first_draws(model: BaseAlgorithm) -> Draws:
@@ -34,6 +35,7 @@ def first_draws(model: BaseAlgorithm) -> Draws:
 def _make_again(model: BaseAlgorithm) -> None:
     """Draws the weights of a second agent as the first one's were drawn; environment and buffers are not made."""
     again = copy(model)
-    again.env = None
+    # Only its spaces may be looked at.
+    again.env = Imagined(model.n_envs, model.observation_space, model.action_space, seed=0)
     again.action_space = deepcopy(model.action_space)
     again._setup_model()
