@@ -15,6 +15,7 @@ import pytest
 from tiny import PPO_EXPERIMENT, ROOT, contents, counted
 
 import rl_tickets as rt
+from rl_tickets.lab.command_line import Flags
 from rl_tickets.lab.commands import main
 from rl_tickets.report.tables import read_levels, read_series
 
@@ -174,3 +175,18 @@ def test_evaluate_says_what_it_lacks(folder: Path, tmp_path: Path, capsys: pytes
     other = SCRIPT.replace("densities=", "make_model=lambda seed: make_ppo(seed, gamma=0.5), densities=")
     script.write_text(other.replace("import PPO", "import make_ppo, PPO"))
     assert "was made with another agent" in complaint(asked, capsys)
+
+
+def test_smoke_stands_at_all_densities() -> None:
+    """Chosen ones may be among those that it leaves out."""
+    sparsest = PPO_EXPERIMENT.densities[-1:]
+    bird = rt.EarlyBird(every=32)
+    searches: dict[str, rt.Plan] = {
+        "imp": rt.IMP(),
+        "reinit": rt.Control(rt.random_reinit, at=sparsest),
+        "moved": rt.Transfer(of="imp", at=sparsest),
+        "birds": rt.EarlyBirdIMP(early_bird=bird, at=sparsest),
+    }
+    made = Flags(smoke=True, levels=2).apply(replace(PPO_EXPERIMENT, searches=searches))
+    assert len(made.densities) == 2
+    assert [getattr(plan, "at", None) for plan in made.searches.values()] == [None] * 4

@@ -289,6 +289,13 @@ def test_the_sparsest_typical_density_and_what_it_costs(tmp_path):
     ) in text
 
 
+def test_a_run_that_diverged_early_saves_nothing(tmp_path):
+    levels = [replace(row, spent=1000) for row in [*runs("dense", [100.0]), *runs("imp", [100.0])]]
+    levels[-1] = replace(levels[-1], timesteps=10, diverged=True)
+    (search,) = Summary.read(save(tmp_path, levels)).searches
+    assert [level.cost for level in search.levels] == [2_000]
+
+
 def test_costs_that_nobody_told_are_not_told(tmp_path):
     write_report(save(tmp_path, typical()))
     assert "costs in all" not in (tmp_path / "report.md").read_text()

@@ -1,5 +1,6 @@
 """Training state: a run that goes on from a file ends bit-identical to one that was never interrupted."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from agents_matrix import (
     BY_NAME,
     CASES,
     Case,
+    Parts,
     differing,
     pendulum,
     small,
@@ -189,6 +191,18 @@ def test_statistics_of_another_shape_are_refused() -> None:
     bare = VecNormalize(pendulum(), norm_obs=False)
     with pytest.raises(ValueError, match="this VecNormalize has norm_obs=False"):
         state.restore(PPO("MlpPolicy", bare, policy_kwargs=small()))
+
+
+def test_statistics_of_other_parts_are_refused() -> None:
+    def of(*keys: str) -> PPO:
+        return PPO("MultiInputPolicy", VecNormalize(vec(Parts), norm_obs_keys=[*keys]), policy_kwargs=small())
+
+    for ours, theirs in ((("cart", "pole"), ("cart",)), (("cart",), ("cart", "pole"))):
+        state = TrainingState.capture(of(*theirs)).only("normalizer")
+        with pytest.raises(
+            ValueError, match=re.escape(f"statistics of {[*theirs]}, and this VecNormalize of {[*ours]}")
+        ):
+            state.restore(of(*ours))
 
 
 def test_moments_of_an_optimizer_the_agent_lacks_are_refused() -> None:

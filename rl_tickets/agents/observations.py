@@ -82,4 +82,4 @@ def _draw_integers(space: spaces.Space[Any], count: int, generator: np.random.Ge
         return generator.integers(2, size=(count, *space.shape), dtype=np.int8)
     assert isinstance(space, spaces.Box)
     low, high = np.asarray(space.low, dtype=np.int64), np.asarray(space.high, dtype=np.int64)
-    return generator.integers(low, high + 1, size=(count, *space.shape)).astype(space.dtype)
+    return generator.integers(low, high, size=(count, *space.shape), endpoint=True).astype(space.dtype)

@@ -198,6 +198,13 @@ def _moments(rms: RunningMeanStd) -> Part:
 def _restore_normalizer(normalize: VecNormalize, part: Part) -> None:
     if part["observations"] and not normalize.norm_obs:
         raise ValueError("the state has statistics of observations, but this VecNormalize has norm_obs=False")
+    ours = {*normalize.obs_rms} if isinstance(getattr(normalize, "obs_rms", None), dict) else {""}
+    if part["observations"] and {*part["observations"]} != ours:
+        theirs = sorted(part["observations"])
+        raise ValueError(
+            f"the state has statistics of {theirs}, and this VecNormalize of {sorted(ours)}; give both the same "
+            "norm_obs_keys"
+        )
     for key, moments in part["observations"].items():
         rms = normalize.obs_rms[key] if key else normalize.obs_rms
         assert isinstance(rms, RunningMeanStd)

@@ -128,7 +128,7 @@ def demand_stateless(policy: nn.Module, layer: Layer) -> None:
     for path in layer.after:
         module = policy.get_submodule(path)
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if own or isinstance(module, nn.modules.dropout._DropoutNd):
+        if own or isinstance(module, nn.modules.dropout._DropoutNd | nn.RReLU):
             raise WiringError(
                 f"units of {layer.name!r} pass {path!r} ({type(module).__name__}), which has a state of its own or "
                 "differs in training, so a unit without inputs is not constant; such a policy cannot be shrunk"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -19,7 +19,6 @@ from rl_tickets.lab.run import run, run_share
 from rl_tickets.lab.share import Share
 from rl_tickets.lab.user_errors import mendable
 from rl_tickets.report import Summary, terminal_table
-from rl_tickets.search.control_plan import ControlPlan
 from rl_tickets.search.plan import Plan
 from rl_tickets.training.trainers import Cohorts, Plain
 
@@ -65,7 +64,7 @@ class Flags:
                 name=f"{experiment.name}_smoke",
                 episodes=SMOKE_EPISODES,
                 random_episodes=SMOKE_RANDOM,
-                searches={name: _at_every_level(plan) for name, plan in experiment.searches.items()},
+                searches={name: plan.everywhere() for name, plan in experiment.searches.items()},
             )
             model = experiment.make_model(0)
             shortest = shortest_run(model)
@@ -109,15 +108,6 @@ def _chosen(searches: Mapping[str, Plan], names: tuple[str, ...]) -> dict[str, P
         if name not in searches:
             raise ValueError(f"this script has no search {name!r}; choose from: {', '.join(searches)}")
     return {name: plan for name, plan in searches.items() if name in names}
-
-
-def _at_every_level(plan: Plan) -> Plan:
-    """A control that stands at chosen densities, which a smoke run may not reach, at all of them."""
-    if not isinstance(plan, ControlPlan):
-        return plan
-    control: Any = plan  # A dataclass, as all controls are.
-    everywhere: Plan = replace(control, at=None)
-    return everywhere
 
 
 def _extend(densities: tuple[float, ...], levels: int) -> tuple[float, ...]:

@@ -153,10 +153,11 @@ class Judge:
 
 
 def _cost(rows: Sequence[LevelRow]) -> float | None:
-    """Dense runs have no ticket to be found."""
+    """Dense runs have no ticket to be found; those that diverged ended early, which saves nothing."""
+    rows = [row for row in rows if not row.diverged]
     spent = [0 if row.run.search == DENSE else row.spent for row in rows]
     costs = [row.timesteps + steps for row, steps in zip(rows, spent, strict=True) if steps is not None]
-    return statistics.mean(costs) if len(costs) == len(rows) else None
+    return statistics.mean(costs) if costs and len(costs) == len(rows) else None
 
 
 def _cell(verdict: bool | None) -> str:

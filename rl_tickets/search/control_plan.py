@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rl_tickets.search.plan import DENSE, Plan, Setup
 from rl_tickets.tickets.densities import among
@@ -57,6 +59,12 @@ class ControlPlan(Plan):
         """The same of a training; one that only serves the search has no control."""
         source = setup.plans.get(self.of)
         return (source is None or name.variant not in source.aside) and self.stands_at(name.level, setup)
+
+    def everywhere(self) -> Plan:
+        """See `Plan`."""
+        this: Any = self  # A dataclass, as all controls are.
+        found: Plan = dataclasses.replace(this, at=None)
+        return found
 
     def check(self, setup: Setup) -> None:
         """See `Plan`."""

@@ -81,6 +81,10 @@ class EarlyBirdIMP(IMP):
         looking = [Name(level, LOOKING) for level in range(1, evaluated[-1])]
         return (Name(0), *sorted([*looking, *map(Name, evaluated)]))
 
+    def everywhere(self) -> EarlyBirdIMP:
+        """See `Plan`."""
+        return replace(self, at=None)
+
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
         super().check(setup)

@@ -115,6 +115,10 @@ class Plan(ABC):
     def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:  # noqa: B027
         """Raises ValueError at once for what would fail only after a level or more of this agent."""
 
+    def everywhere(self) -> Plan:
+        """With tickets at all densities, where it asks for chosen ones, which a shorter experiment may not have."""
+        return self
+
     def make_model_of(self, trained: Trained, setup: Setup) -> MakeModel:
         """What made the agent of one of its trainings, so that its final weights can be played again."""
         return setup.make_model

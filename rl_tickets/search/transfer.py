@@ -147,6 +147,10 @@ class Transfer(Plan):
         sparse = (name for name in named if name.level > 0)
         return tuple(name for name in sparse if self.at is None or among(setup.densities[name.level], self.at))
 
+    def everywhere(self) -> Transfer:
+        """See `Plan`."""
+        return replace(self, at=None)
+
     def check(self, setup: Setup) -> None:
         """See `Plan`."""
         for density in self.at or ():

@@ -210,7 +210,8 @@ def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
     for title, agents in found.items():
         for rate, summary in agents.items():
             dense = summary.dense
-            told = (spanned(dense.returned, dense.returned_interval), f"{dense.failed} of {len(dense.scores)}")
+            failed = "–" if dense.failed is None else f"{dense.failed} of {len(dense.scores)}"
+            told = (spanned(dense.returned, dense.returned_interval), failed)
             typical = (sparsest_typical(summary, called(at)) for at in points)
             place = f"[{summary.name}]({summary.name}/report.md)"
             yield f"| {rate} | {title} | {' | '.join((*told, *typical))} | {place} |"
