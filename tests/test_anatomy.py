@@ -146,4 +146,6 @@ def test_a_rollout_is_as_long_as_the_agent_makes_it() -> None:
     assert anatomy.rollout_steps(PPO("MlpPolicy", cartpole(3), n_steps=8, batch_size=8)) == 24
     assert anatomy.rollout_steps(DQN("MlpPolicy", cartpole(), train_freq=4, **small)) == 4
     assert anatomy.rollout_steps(DQN("MlpPolicy", cartpole(2), train_freq=(5, "step"), **small)) == 10
-    assert anatomy.rollout_steps(TD3("MlpPolicy", pendulum(), train_freq=(1, "episode"), **small)) == 1
+    episodes = TD3("MlpPolicy", pendulum(), train_freq=(2, "episode"), learning_starts=10, **small)
+    assert anatomy.rollout_steps(episodes) == 1
+    assert anatomy.shortest_run(episodes) == 2 * 2 * 200, "a time limit of 200 steps"

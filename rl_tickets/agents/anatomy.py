@@ -6,6 +6,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import torch
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -196,8 +197,16 @@ def rollout_steps(model: BaseAlgorithm) -> int:
 
 
 def shortest_run(model: BaseAlgorithm) -> int:
-    """Environment steps after which an agent has surely begun a second rollout and taken gradient steps."""
-    return max(2 * rollout_steps(model), int(getattr(model, "learning_starts", 0)) + 200)
+    """Environment steps after which an agent has surely begun a second rollout and taken gradient steps.
+
+    Episodes of an environment without a time limit of its own count as 1,000 steps.
+    """
+    rollout = rollout_steps(model)
+    frequency = getattr(model, "train_freq", None)
+    if isinstance(frequency, TrainFreq) and frequency.unit is TrainFrequencyUnit.EPISODE:
+        spec = environment_spec(model)
+        rollout *= frequency.frequency * ((spec and spec.max_episode_steps) or 1_000)
+    return max(2 * rollout, int(getattr(model, "learning_starts", 0)) + 200)
 
 
 def environment_name(model: Any) -> str:
@@ -205,9 +214,14 @@ def environment_name(model: Any) -> str:
     env = model.get_env()
     if env is None:
         return "unknown"
-    try:
-        spec = env.get_attr("spec")[0]
-    except AttributeError:
-        spec = None
-    envs = getattr(env.unwrapped, "envs", None)
+    envs, spec = getattr(env.unwrapped, "envs", None), environment_spec(model)
     return str(spec.id) if spec is not None else type(envs[0].unwrapped if envs else env.unwrapped).__name__
+
+
+def environment_spec(model: Any) -> EnvSpec | None:
+    """How Gymnasium makes the agent's environment, where it does."""
+    try:
+        spec: EnvSpec | None = model.get_env().get_attr("spec")[0]
+    except AttributeError:
+        return None
+    return spec
