@@ -266,8 +266,6 @@ def test_masks_of_maskable_ppo_are_obeyed() -> None:
         rt.evaluate(PPO("MlpPolicy", OneWay(), seed=1, device="cpu", **SMALL), Strict, episodes=5, deterministic=False)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("vectorised", [False, True])
 class Ids(gym.Env[np.ndarray, int]):
     """Bounds say more than it shows: ids below 11."""
 
@@ -304,6 +302,8 @@ def test_an_agent_that_takes_no_random_observations_plays_what_it_is_shown(kind:
     assert samples(model) == (kind is PPO)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("vectorised", [False, True])
 def test_a_return_that_is_no_number_is_named(plain: PPO, value: float, vectorised: bool) -> None:
     def make() -> Any:
         return gym.wrappers.TransformReward(make_env(), lambda _: value)
