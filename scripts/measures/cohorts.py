@@ -68,21 +68,26 @@ def cohort_seconds(make_model: MakeModel, steps: int, members: int) -> float:
 
 
 def cohorts(pairs: int) -> Iterator[Row]:
-    yield from _against_plain("CartPole, 8 environments, 49,152 steps", make_cartpole, 49_152, 16, ">= 8", pairs)
-    yield from _against_plain("HalfCheetah, 1 environment, 20,480 steps", make_halfcheetah, 20_480, 8, ">= 4", pairs)
+    yield from against_plain("PPO on CartPole, 8 environments, 49,152 steps", make_cartpole, 49_152, 16, ">= 8", pairs)
+    yield from against_plain(
+        "PPO on HalfCheetah, 1 environment, 20,480 steps", make_halfcheetah, 20_480, 8, ">= 4", pairs
+    )
 
 
 def convolutions(pairs: int) -> Iterator[Row]:
-    yield from _against_plain("MinAtar Breakout, small CNN, 8,192 steps", make_breakout, 8_192, 4, ">= 1.8", pairs)
+    yield from against_plain(
+        "PPO on MinAtar Breakout, small CNN, 8,192 steps", make_breakout, 8_192, 4, ">= 1.8", pairs
+    )
 
 
-def _against_plain(name: str, make_model: MakeModel, steps: int, members: int, goal: str, pairs: int) -> Iterator[Row]:
+def against_plain(name: str, make_model: MakeModel, steps: int, members: int, goal: str, pairs: int) -> Iterator[Row]:
+    """The same training both ways, in turn; what compiling and rehearsing take is told apart."""
     first = cohort_seconds(make_model, 1, members) * members
     compiling = first - cohort_seconds(make_model, 1, members) * members
     found = pairs_of(
         partial(plain_seconds, make_model, steps), partial(cohort_seconds, make_model, steps, members), pairs
     )
-    name = f"PPO on {name}, {members} members"
+    name = f"{name}, {members} members"
     yield row(f"{name}: plain SB3, seconds per member", [plain for plain, _ in found])
     yield row(f"{name}: cohort, seconds per member", [cohort for _, cohort in found])
     yield row(f"{name}: plain / cohort", [plain / cohort for plain, cohort in found], goal)

@@ -9,9 +9,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 
 import rl_tickets as rt
-from measures.cohorts import MakeModel, cohort_seconds, plain_seconds, runs
+from measures.cohorts import MakeModel, against_plain, runs
 from measures.peaks import peak_megabytes
-from measures.rows import Row, pairs_of, row
+from measures.rows import Row, row
 
 MEMBERS = 8
 
@@ -45,16 +45,7 @@ CASES: Sequence[tuple[str, MakeModel, int, str]] = (
 
 def off_policy(pairs: int) -> Iterator[Row]:
     for name, make_model, steps, goal in CASES:
-        first = cohort_seconds(make_model, 1, MEMBERS) * MEMBERS
-        beginning = first - cohort_seconds(make_model, 1, MEMBERS) * MEMBERS
-        found = pairs_of(
-            partial(plain_seconds, make_model, steps), partial(cohort_seconds, make_model, steps, MEMBERS), pairs
-        )
-        name = f"{name}, {MEMBERS} members"
-        yield row(f"{name}: plain SB3, seconds per member", [plain for plain, _ in found])
-        yield row(f"{name}: cohort, seconds per member", [cohort for _, cohort in found])
-        yield row(f"{name}: plain / cohort", [plain / cohort for plain, cohort in found], goal)
-        yield row(f"{name}: seconds to compile and rehearse, no cache", [beginning])
+        yield from against_plain(name, make_model, steps, MEMBERS, goal, pairs)
 
 
 def make_pendulum(seed: int) -> SAC:
