@@ -1,7 +1,8 @@
 """Whether cohorts change what off-policy agents learn: step by step in double precision, and by the returns of dense
 agents.
 
-SAC and TD3 have 5,000 steps, in which some of their seeds solve Pendulum and some do not.
+SAC and TD3 have 5,000 steps, in which some of their seeds solve Pendulum and some do not. Pieces are short: in 1,000
+steps of TD3, a gradient step each, rounding in double precision grows to what training moves.
 """
 
 from dataclasses import replace
@@ -28,9 +29,9 @@ def short(experiment: rt.Experiment, name: str) -> rt.Experiment:
 
 
 COMPARISONS = (
-    Comparison("DQN on CartPole", dense(cartpole, "dqn"), (range(SEEDS),), 2_560),
-    Comparison("SAC on Pendulum", short(pendulum, "sac"), (range(SEEDS),), 1_000),
-    Comparison("TD3 on Pendulum", short(replace(pendulum, make_model=TD3), "td3"), (range(SEEDS),), 1_000),
+    Comparison("DQN on CartPole", dense(cartpole, "dqn"), (range(SEEDS),), 512),
+    Comparison("SAC on Pendulum", short(pendulum, "sac"), (range(SEEDS),), 100),
+    Comparison("TD3 on Pendulum", short(replace(pendulum, make_model=TD3), "td3"), (range(SEEDS),), 100),
 )
 
 if __name__ == "__main__":
