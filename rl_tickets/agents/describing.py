@@ -48,10 +48,8 @@ def describe_agent(model: BaseAlgorithm) -> dict[str, Any]:
 
 def _experience(model: Any) -> dict[str, Plain]:
     """How it gathers transitions and keeps them, and what no number tells of its loss."""
-    found: dict[str, Plain] = {}
-    for name in ("train_freq", "replay_buffer_class", "replay_buffer_kwargs", "rollout_buffer_class"):
-        found[name] = describe(getattr(model, name, None), name)
-    found["rollout_buffer_kwargs"] = describe(getattr(model, "rollout_buffer_kwargs", None), "rollout_buffer_kwargs")
+    buffers = [f"{kind}_buffer_{part}" for kind in ("replay", "rollout") for part in ("class", "kwargs")]
+    found = {name: describe(getattr(model, name, None), name) for name in ("train_freq", *buffers)}
     if (noise := getattr(model, "action_noise", None)) is not None:
         found["action_noise"] = type(noise).__name__ if " at 0x" in repr(noise) else repr(noise)
     if callable(bound := getattr(model, "clip_range_vf", None)):

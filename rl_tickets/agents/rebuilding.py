@@ -25,10 +25,16 @@ def policy_like(model: BaseAlgorithm) -> BasePolicy:
     Raises:
         WiringError: the agent's is not what its `policy_kwargs` build.
     """
-    policy = _fresh(model, model.policy_kwargs or {}).policy
-    demand_same_modules(model.policy, policy)
+    policy = _built_again(model)
     policy.load_state_dict(model.policy.state_dict())
     policy.set_training_mode(False)
+    return policy
+
+
+def _built_again(model: BaseAlgorithm) -> BasePolicy:
+    """What its `policy_kwargs` build, if that is the agent's policy but for the weights."""
+    policy = _fresh(model, model.policy_kwargs or {}).policy
+    demand_same_modules(model.policy, policy)
     return policy
 
 
@@ -83,7 +89,7 @@ def rebuilt(model: Model, policy_kwargs: Mapping[str, Any], weights: Mapping[str
     """
     if more := list(anatomy.modules(model))[1:]:
         raise WiringError(f"{type(model).__name__} has networks of its own beside the policy ({', '.join(more)})")
-    demand_same_modules(model.policy, _fresh(model, model.policy_kwargs or {}).policy)
+    _built_again(model)  # Raises for what would come out as another agent.
     new = _fresh(model, policy_kwargs)
     try:
         new.policy.load_state_dict(dict(weights))

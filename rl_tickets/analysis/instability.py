@@ -10,6 +10,7 @@ from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import DENSE, Outcome, Plan, Search, Setup
 from rl_tickets.training.requests import Name, Training
+from rl_tickets.training.rewinding import whole_step
 
 TRUNK = "trunk"
 
@@ -40,7 +41,7 @@ class Instability(Plan):
     keeps_tickets = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "at", tuple(map(int, self.at)))
+        object.__setattr__(self, "at", tuple(map(whole_step, self.at)))
         if not self.at or list(self.at) != sorted({*self.at}) or self.at[0] < 0:
             raise ValueError(f"steps to copy at must be ascending, from 0 on, got {self.at}")
         if len(self.draws) != 2 or self.draws[0] == self.draws[1]:

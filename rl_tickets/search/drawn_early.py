@@ -15,6 +15,7 @@ from rl_tickets.search.imp import IMP
 from rl_tickets.search.plan import Search, Setup
 from rl_tickets.training.mask_distances import MaskDistances
 from rl_tickets.training.requests import Name, Trained, Training
+from rl_tickets.training.rewinding import whole_step
 
 AGAIN = "again"
 """Variant of the final ticket that trains with other draws: what differs from the final one is noise."""
@@ -46,7 +47,7 @@ class DrawnEarly(IMP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "at", tuple(map(int, self.at)))
+        object.__setattr__(self, "at", tuple(map(whole_step, self.at)))
         if not self.at or list(self.at) != sorted({*self.at}) or self.at[0] < self.rewind.at:
             raise ValueError(
                 f"steps to draw tickets at must be ascending, from the rewind point {self.rewind.at} on, got {self.at}"

@@ -17,6 +17,21 @@ from rl_tickets.agents.state import TrainingState
 _CALLED = {"normalizer": "VecNormalize", "replay_buffer": "a replay buffer"}
 
 
+def whole_step(at: float) -> int:
+    """An environment step as it can be stored: no float that happens to be whole, and no NumPy number.
+
+    Raises:
+        ValueError: it is no whole number.
+
+    Example:
+        >>> whole_step(2e3)
+        2000
+    """
+    if at != int(at):
+        raise ValueError(f"an environment step is a whole number, got {at}")
+    return int(at)
+
+
 class RewindWarning(UserWarning):
     """A rewind point was moved: to the end of its rollout, or to where training is cut."""
 
@@ -53,10 +68,9 @@ class Rewind:
     counters: bool = False
 
     def __post_init__(self) -> None:
-        if self.at < 0 or self.at != int(self.at):
+        if self.at < 0:
             raise ValueError(f"a rewind point is an environment step from 0 on, got {self.at}")
-        # What is stored of it must be plain: no float that happens to be whole, and no NumPy number.
-        object.__setattr__(self, "at", int(self.at))
+        object.__setattr__(self, "at", whole_step(self.at))
 
     @classmethod
     def exact(cls, at: int) -> Rewind:

@@ -176,7 +176,7 @@ class Run:
         """
         model, finite = self.model, self.finite
         missing = [step for step in self.request.keep_at if step not in self._kept]
-        if missing and model.num_timesteps < self._until and finite:
+        if missing and finite and model.num_timesteps < self._until:
             raise ValueError(
                 f"the callback ended training at step {model.num_timesteps}, before rewind point {missing[0]}; let it "
                 "go on, or choose an earlier one"
