@@ -27,6 +27,7 @@ experiment = replace(
         "without_moments": rt.IMP(rewind=rt.Rewind(at=LATE, optimizer=False)),
         "without_buffer": rt.IMP(rewind=rt.Rewind(at=LATE, replay_buffer=False)),
         "without_schedule": rt.IMP(rewind=rt.Rewind(at=LATE, schedule=False)),
+        "without_exploration": rt.IMP(rewind=rt.Rewind(at=LATE, exploration=False)),
         "without_weights": rt.IMP(rewind=rt.Rewind(at=LATE, weights=False)),
         "learning_rate": rt.IMP(rewind=rt.Rewind.learning_rate(at=LATE)),
         "fine_tuning": rt.IMP(rewind=rt.FineTuning(at=LATE)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny import PPO_EXPERIMENT, make_env, make_ppo
 
@@ -94,6 +95,14 @@ experiment = partial(
 def test_an_impossible_setting_is_refused_at_once(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         experiment(**setting)
+
+
+def test_numbers_that_numpy_counted_are_numbers() -> None:
+    counted: dict[str, Any] = {"seeds": np.int64(2), "dense_seeds": np.int64(4), "total_timesteps": np.int32(10_000)}
+    counted |= {"segment": np.int64(500), "evaluation_seed": np.int64(7)}
+    plain = experiment(seeds=2, dense_seeds=4, total_timesteps=10_000, segment=500, evaluation_seed=7)
+    assert experiment(**counted).all_seeds == (0, 1)
+    assert json.dumps(experiment(**counted).settings()) == json.dumps(plain.settings())
 
 
 def test_trainings_are_those_a_search_trains_itself() -> None:

@@ -154,6 +154,19 @@ def test_plans_of_ones_own_are_trained_stored_and_reported(out: Path) -> None:
     assert "- `negated`: Control(make=negated, of=at_init)" in report
 
 
+def test_a_control_of_a_ticket_that_says_no_start_begins_with_the_controls_weights() -> None:
+    requests = next(AtInitialisation().search(EXPERIMENT.setup(0)))
+    assert isinstance(requests, list)
+    request = requests[0]
+    assert request.ticket is not None
+    outcome: Any = (replace(request, start=None), None)
+    (control,) = rt.Control(negated, of="at_init").search(EXPERIMENT.setup(0, lambda name: [outcome]))
+    assert isinstance(control, rt.Training)
+    assert control.start is not None
+    for name, weight in request.ticket.weights.items():
+        assert torch.equal(control.start.policy[name], -weight)
+
+
 def test_a_mask_that_moves_is_told_by_ticket_and_rows(out: Path) -> None:
     for row in read_levels(out / "tiny"):
         if row.run.search == "dynamic":

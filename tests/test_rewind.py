@@ -1,20 +1,36 @@
 """Rewinding: each part goes back, or stays, as its flag says."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from agents_matrix import BY_NAME, LearningRates, Watch, cartpole, differing, small, sparse_mask, train, trained
-from stable_baselines3 import PPO
+from agents_matrix import (
+    BY_NAME,
+    OFF,
+    LearningRates,
+    Watch,
+    cartpole,
+    differing,
+    pendulum,
+    small,
+    sparse_mask,
+    train,
+    trained,
+)
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.tickets.identity import describe, text_of
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Setting
 from rl_tickets.training.ticketing import make_ticket
+from rl_tickets.training.trainers import Trainer
 
 SAC = BY_NAME["sac"]
 """Has every part: entropy coefficient, moments, VecNormalize, replay buffer."""
@@ -33,7 +49,8 @@ def begun(rewind: rt.Rewind) -> tuple[rt.Mask, TrainingState, Trained]:
     seen: list[TrainingState] = []
     ticket = make_ticket(mask, start, dense(), rewind, {})
     until, schedule_end = rewind.budget(SAC.total, dense().kept[SAC.at], start)
-    request = Training(1, ticket=ticket, start=start, until=until, schedule_end=schedule_end)
+    rate = rewind.held_exploration_rate(dense().end)
+    request = Training(1, ticket=ticket, start=start, until=until, schedule_end=schedule_end, exploration_rate=rate)
     _, result, _ = trained(SAC, request, callback=lambda: Watch(seen))
     return mask, seen[0], result
 
@@ -126,6 +143,77 @@ def test_counters_go_back_only_where_asked() -> None:
     assert counters["_n_updates"] == 0
 
 
+def test_the_entropy_coefficient_goes_back_with_the_weights_or_stays_alone() -> None:
+    point, end = (state.tensors["log_ent_coef"] for state in (dense().kept[SAC.at], dense().end))
+    assert not torch.equal(point, end)
+    _, seen, _ = begun(replace(only(weights=True), exploration=False))
+    assert torch.equal(seen.tensors["log_ent_coef"], end)
+    assert differing(begun(only(weights=True))[1].policy, seen.policy) == []
+    assert torch.equal(begun(only(weights=True))[1].tensors["log_ent_coef"], point)
+
+
+def gaussian(seed: int) -> PPO:
+    kwargs = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": small()}
+    return PPO("MlpPolicy", pendulum(), learning_rate=1e-2, seed=seed, **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exploration", [True, False])
+def test_a_gaussian_policys_spread_goes_back_with_the_weights_or_stays_alone(exploration: bool) -> None:
+    seen: list[TrainingState] = []
+    rewind = rt.Rewind(at=32, exploration=exploration)
+    levels = list(
+        rt.find_tickets(gaussian, total_timesteps=80, densities=(1.0, 0.6), rewind=rewind, callback=lambda: Watch(seen))
+    )
+    dense, ticket = levels[0].trained, levels[1].ticket
+    point = dense.kept[32].policy
+    came_from = point if exploration else dense.end.policy
+    assert not torch.equal(point["log_std"], dense.end.policy["log_std"])
+    assert torch.equal(seen[1].policy["log_std"], came_from["log_std"])
+    assert torch.equal(ticket.weights["log_std"], came_from["log_std"])
+    assert differing({**ticket.mask.apply(point), "log_std": came_from["log_std"]}, seen[1].policy) == []
+    assert ("exploration" in ticket.provenance["rewind"]["parts"]) is exploration
+
+
+class Epsilons(BaseCallback):
+    """Remembers epsilon at every step."""
+
+    def __init__(self, seen: list[list[float]]) -> None:
+        super().__init__()
+        self._seen: list[float] = []
+        seen.append(self._seen)
+
+    def _on_step(self) -> bool:
+        self._seen.append(self.model.exploration_rate)  # type: ignore[attr-defined]
+        return True
+
+
+def explorer(seed: int) -> DQN:
+    return DQN("MlpPolicy", cartpole(), exploration_fraction=1.0, seed=seed, policy_kwargs=small(), **OFF)
+
+
+@pytest.mark.parametrize("trainer", [rt.Plain(), rt.Cohorts()], ids=["plain", "cohort"])
+def test_epsilon_goes_back_with_the_schedule_or_stays_where_training_left_it(trainer: Trainer) -> None:
+    falling = [1 - 0.95 * step / 96 for step in range(97)]
+    for rewind, expected in (
+        (rt.Rewind(at=32), falling[32:96]),
+        (rt.Rewind(at=32, exploration=False), [falling[96]] * 64),
+        (rt.Rewind(at=32, exploration=False, schedule=False), [falling[96]] * 64),
+        (rt.Rewind(at=32, exploration=False, weights=False), [falling[96]] * 64),
+    ):
+        seen: list[list[float]] = []
+        levels = rt.find_tickets(
+            explorer,
+            total_timesteps=96,
+            densities=(1.0, 0.6),
+            rewind=rewind,
+            callback=partial(Epsilons, seen),
+            trainer=trainer,
+        )
+        assert [level.timesteps for level in levels] == [96, 64]
+        assert seen[0][1:] == pytest.approx(falling[1:96])
+        assert seen[1] == pytest.approx(expected)
+
+
 def test_parts_are_named() -> None:
     assert rt.Rewind.exact(5).parts == (
         "weights",
@@ -134,8 +222,9 @@ def test_parts_are_named() -> None:
         "replay_buffer",
         "schedule",
         "counters",
+        "exploration",
     )
-    assert rt.Rewind.learning_rate(5).parts == ("schedule",)
+    assert rt.Rewind.learning_rate(5).parts == ("schedule", "exploration")
 
 
 def test_a_negative_point_is_refused() -> None:
@@ -234,7 +323,14 @@ def test_a_whole_number_of_any_kind_is_a_step(at: Any) -> None:
             part()
 
 
-@pytest.mark.parametrize(("part", "name"), [("normalizer", "VecNormalize"), ("replay_buffer", "a replay buffer")])
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("normalizer", "VecNormalize"),
+        ("replay_buffer", "a replay buffer"),
+        ("exploration", "exploration that training changes"),
+    ],
+)
 def test_a_part_that_the_agent_does_not_have_cannot_stay_behind(part: str, name: str) -> None:
     """Such a search would be the usual one under another name."""
     without = rt.Rewind(at=32, **{part: False})
@@ -245,6 +341,20 @@ def test_a_part_that_the_agent_does_not_have_cannot_stay_behind(part: str, name:
     for rewind in (rt.Rewind.learning_rate(32), rt.FineTuning(32), rt.Rewind(at=32, optimizer=False)):
         rewind.check_agent(falling(0))
     without.check_agent(SAC.make(0))
+
+
+def test_the_noise_that_an_agent_was_given_is_none_that_training_changes() -> None:
+    without = rt.Rewind(at=32, exploration=False)
+    for name in ("td3", "ddpg"):
+        with pytest.raises(ValueError, match=r"Rewind\(exploration=False\) is Rewind\(\) to an agent without"):
+            without.check_agent(BY_NAME[name].make(0))
+    for make in (explorer, gaussian):
+        without.check_agent(make(0))
+
+
+def test_a_choice_that_older_versions_did_not_have_is_told_where_it_is_made() -> None:
+    assert "exploration" not in text_of(describe(rt.Rewind(at=32)))
+    assert "exploration=False" in text_of(describe(rt.Rewind(at=32, exploration=False)))
 
 
 @pytest.mark.parametrize("schedule", [True, False])

@@ -56,7 +56,9 @@ class Warmup:
 
 
 @contextmanager
-def retimed(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None) -> Iterator[None]:
+def retimed(
+    model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_end: int | None, exploration_rate: float | None
+) -> Iterator[None]:
     """Warm-up and held schedules for the length of one level; afterwards the agent has its own back."""
     changed: dict[str, Any] = {}
     if schedule_end is not None and schedule_end < until:
@@ -64,6 +66,9 @@ def retimed(model: BaseAlgorithm, begin: int, warmup: int, until: int, schedule_
         for name in ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule"):
             if callable(getattr(model, name, None)):
                 changed[name] = _Held(float(getattr(model, name)(0.0)))
+    if exploration_rate is not None:
+        changed["exploration_schedule"] = _Held(exploration_rate)
+        model.exploration_rate = exploration_rate  # type: ignore[attr-defined]  # SB3 asks the schedule after a step.
     if warmup:
         changed["lr_schedule"] = _WarmUp(changed.get("lr_schedule", model.lr_schedule), begin, warmup, until)
     before = {name: getattr(model, name) for name in changed}

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Literal
 
 from rl_tickets.agents.making import MakeModel
@@ -41,9 +42,16 @@ def _demand_names(given: Sequence[str]) -> None:
         raise ValueError(f"input_names must be different names, got {given!r}")
 
 
-def _demand_whole(label: str, number: float, *, least: int) -> None:
-    if isinstance(number, float) or number < least:
+def _whole(label: str, number: Any, least: int) -> int:
+    """As an int, which experiment.json can hold, also where NumPy counted it."""
+    if not isinstance(number, Integral) or number < least:
         raise ValueError(f"{label} must be a whole number of at least {least}, got {number!r}")
+    return int(number)
+
+
+def _plain_seeds(given: Any) -> Any:
+    """Their number as an int, where it is a number."""
+    return int(given) if isinstance(given, Integral) else given
 
 
 def _default_searches() -> dict[str, Plan]:
@@ -110,12 +118,20 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_densities(self.densities)
-        for label in ("total_timesteps", "episodes", "random_episodes"):
-            _demand_whole(label, getattr(self, label), least=1)
-        for label, number in (("evaluation_seed", self.evaluation_seed), ("warmup", self.warmup)):
-            _demand_whole(label, number, least=0)
-        if self.segment is not None:
-            _demand_whole("segment", self.segment, least=1)
+        least = {
+            "total_timesteps": 1,
+            "episodes": 1,
+            "random_episodes": 1,
+            "segment": 1,
+            "evaluation_seed": 0,
+            "warmup": 0,
+        }
+        for label, smallest in least.items():
+            number = getattr(self, label)
+            if label != "segment" or number is not None:
+                object.__setattr__(self, label, _whole(label, number, smallest))
+        for label in ("seeds", "dense_seeds"):
+            object.__setattr__(self, label, _plain_seeds(getattr(self, label)))
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be a finite normalised score of at least 0, got {self.margin}")
         if not 0 < self.failed_below < 1:

@@ -51,7 +51,7 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     parts += [turned] if (turned := turning(summary)) else []
     parts += [sentence] if (sentence := while_training(summary)) else []
     found = summary.contrasts
-    parts += [_contrasts(found, summary.sampled), CONTRASTS] if found else []
+    parts += [_contrasts(found, summary), CONTRASTS] if found else []
     parts += [_at_each(found), AT_EACH] if any(len(each.levels) > 1 for each in found) else []
     parts += _while_training(summary)
     parts += [_levels(summary), levels(summary)]
@@ -112,7 +112,7 @@ def _while_training(summary: Summary) -> list[str]:
     if summary.training is None or not summary.training.contrasts:
         return []
     found, told = summary.training.contrasts, {search.name for search in summary.training.searches}
-    tables = [_contrasts(found, None), speed.MEANING]
+    tables = [_table(BESIDE, [_beside(each) for each in found]), speed.MEANING]
     if missing := [f"`{search.name}`" for search in summary.searches if search.name not in told]:
         tables[-1] += f" Left out, since other steps were trained: {listed(missing)}."
     return [*tables, _at_each(found)] if any(len(each.levels) > 1 for each in found) else tables
@@ -141,14 +141,17 @@ def _levels(summary: Summary) -> str:
     return _table((*COLUMNS[:at], "as trained: IQM [95 %]", *COLUMNS[at:]), rows)
 
 
-def _contrasts(found: Sequence[Beside], sampled: Summary | None) -> str:
+def _contrasts(found: Sequence[Beside], summary: Summary) -> str:
     """Averages over all densities, a row for each that stands beside a search."""
-    if sampled is not None and sampled.contrasts:
-        as_trained = {(each.search, each.other): _averaged(each) for each in sampled.contrasts}
-        heads = (*BESIDE, "as trained [95 %]", "p", "p, Holm")
-        none = ("–", "–", "–")
-        return _table(heads, [(*_beside(each), *as_trained.get((each.search, each.other), none)) for each in found])
-    return _table(BESIDE, [_beside(each) for each in found])
+    typical = {search.name: search.typical_to for search in summary.searches}
+    heads = (*BESIDE[:2], "sparsest typical", *BESIDE[2:])
+    rows = [(one, other, f"{typical[one]} / {typical[other]}", *rest) for one, other, *rest in map(_beside, found)]
+    if summary.sampled is None or not summary.sampled.contrasts:
+        return _table(heads, rows)
+    as_trained = {(each.search, each.other): _averaged(each) for each in summary.sampled.contrasts}
+    columns = [as_trained.get((each.search, each.other), ("–", "–", "–")) for each in found]
+    rows = [(*row, *column) for row, column in zip(rows, columns, strict=True)]
+    return _table((*heads, "as trained [95 %]", "p", "p, Holm"), rows)
 
 
 def _beside(each: Beside) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from rl_tickets.agents.making import MakeModel
+from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.control_plan import ControlPlan
 from rl_tickets.search.plan import Search, Setup
 from rl_tickets.tickets.densities import as_floats
@@ -58,9 +59,10 @@ class Control(ControlPlan):
     def search(self, setup: Setup) -> Search:
         """See `Plan`."""
         for request, ticket in self.tickets(setup):
-            assert request.start is not None
+            # A plan of one's own may leave the start to the ticket.
+            start = request.start or TrainingState.from_ticket(ticket)
             ticket = _made(self.make, ticket, request.make_model or setup.make_model, setup.seed)
-            start = request.start.with_policy(ticket.weights)
+            start = start.with_policy(ticket.weights)
             yield dataclasses.replace(request, ticket=ticket, start=start, keep_at=())
 
 

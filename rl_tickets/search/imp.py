@@ -143,6 +143,7 @@ class IMP(Plan):
             start=start,
             until=until,
             schedule_end=schedule_end,
+            exploration_rate=self.rewind.held_exploration_rate(trained.end),
             spent=spent,
             prunable=setup.prunable,
         )

@@ -16,6 +16,8 @@ import torch
 
 Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
 """What JSON can hold."""
+ADDED_LATER: Mapping[str, bool] = {"rl_tickets: added later": True}
+"""Metadata of a dataclass field that older versions did not have: its default is what they did, and is not told."""
 
 
 def describe(choice: object, name: str = "this setting") -> Plain:
@@ -69,13 +71,17 @@ def describe(choice: object, name: str = "this setting") -> Plain:
             return [describe(item, f"{name}[{index}]") for index, item in enumerate(choice)]
     if dataclasses.is_dataclass(choice):
         # A choice not made is not told, so that a field that a later version adds makes no other thing of it.
-        made = [f for f in dataclasses.fields(choice) if not (f.default is None and getattr(choice, f.name) is None)]
+        made = [f for f in dataclasses.fields(choice) if not _untold(f, getattr(choice, f.name))]
         fields = {f.name: describe(getattr(choice, f.name), f"{name}.{f.name}") for f in made}
         return {"type": type(choice).__qualname__, **fields}
     raise ValueError(
         f"{name} is a {type(choice).__qualname__} that cannot be described, so a change of it would go unnoticed: make "
         "it a frozen dataclass, a function, or a functools.partial of one"
     )
+
+
+def _untold(field: dataclasses.Field[Any], value: object) -> bool:
+    return (field.default is None or field.metadata == ADDED_LATER) and value is field.default
 
 
 def _array(values: Any) -> dict[str, Plain]:

@@ -55,6 +55,7 @@ class Training:
         start: parts to set in the fresh agent (the ticket's weights among them), or None to start at initialisation.
         until: environment step at which training ends; None: the experiment's budget.
         schedule_end: step at which the schedules (learning rate, exploration, clip range) end; None: `until`.
+        exploration_rate: that is held in place of the agent's exploration schedule (DQN's epsilon); None: the schedule.
         keep_at: steps whose training state the search wants to have back.
         during: observers and actors inside the training, each with a table of its own.
         draws: a seed of its own for environments and minibatches, from the same weights; None: the training seed.
@@ -83,6 +84,7 @@ class Training:
     start: TrainingState | None = None
     until: int | None = None
     schedule_end: int | None = None
+    exploration_rate: float | None = None
     keep_at: tuple[int, ...] = ()
     during: tuple[During, ...] = ()
     draws: int | None = None

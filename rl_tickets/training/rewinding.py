@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rl_tickets.agents.exploration import exploration_rate, explores, exploring_as
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.tickets.identity import ADDED_LATER
 
-_CALLED = {"normalizer": "VecNormalize", "replay_buffer": "a replay buffer"}
+_CALLED = {
+    "normalizer": "VecNormalize",
+    "replay_buffer": "a replay buffer",
+    "exploration": "exploration that training changes",
+}
 
 
 def whole_step(at: float) -> int:
@@ -50,13 +56,16 @@ class Rewind:
         schedule: True goes on at step k of the schedules (learning rate, exploration, clip range) and trains the
             remaining steps; False runs the schedules from their start over as many steps.
         counters: True also sets every other counter of step k.
+        exploration: True lets exploration go where the part that holds it goes: DQN's epsilon is a schedule, `log_std`
+            and SAC's entropy coefficient are weights; False goes on as the trained agent explores, and holds its
+            epsilon. Refused, as above, where training changes no exploration (TD3, discrete PPO).
 
     Raises:
         ValueError: `at` is negative, or no whole number.
 
     Example:
         >>> Rewind(at=2_000, optimizer=False).parts
-        ('weights', 'normalizer', 'replay_buffer', 'schedule')
+        ('weights', 'normalizer', 'replay_buffer', 'schedule', 'exploration')
     """
 
     at: int
@@ -66,6 +75,7 @@ class Rewind:
     replay_buffer: bool = True
     schedule: bool = True
     counters: bool = False
+    exploration: bool = field(default=True, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.at < 0:
@@ -86,9 +96,13 @@ class Rewind:
         """Raises ValueError where a part that the agent does not have would stay behind: nothing would differ."""
         if not self.weights:
             return  # What stays trained keeps whatever there is.
-        found = {"normalizer": model.get_vec_normalize_env(), "replay_buffer": getattr(model, "replay_buffer", None)}
-        for part, own in found.items():
-            if own is None and part not in self.parts:
+        found = {
+            "normalizer": model.get_vec_normalize_env() is not None,
+            "replay_buffer": getattr(model, "replay_buffer", None) is not None,
+            "exploration": explores(model),
+        }
+        for part, has in found.items():
+            if not has and part not in self.parts:
                 raise ValueError(
                     f"Rewind({part}=False) is Rewind() to an agent without {_CALLED[part]}, as this "
                     f"{type(model).__name__} is: leave it out"
@@ -127,12 +141,12 @@ class Rewind:
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that go back."""
-        flags = ("weights", "optimizer", "normalizer", "replay_buffer", "schedule", "counters")
+        flags = ("weights", "optimizer", "normalizer", "replay_buffer", "schedule", "counters", "exploration")
         return tuple(name for name in flags if getattr(self, name))
 
     def start(self, point: TrainingState, trained: TrainingState) -> TrainingState:
         """The state a level starts from, of the rewind point's state and the trained one's."""
-        return TrainingState(
+        start = TrainingState(
             weights=(point if self.weights else trained).weights,
             optimizers=point.optimizers if self.optimizer else None,
             normalizer=(point if self.normalizer else trained).normalizer,
@@ -140,6 +154,11 @@ class Rewind:
             schedule=point.schedule if self.schedule else None,
             counters=point.counters if self.counters else None,
         )
+        return start if self.exploration else exploring_as(start, trained)
+
+    def held_exploration_rate(self, trained: TrainingState) -> float | None:
+        """The epsilon that a level holds in place of its schedule; None: the schedule goes on."""
+        return None if self.exploration else exploration_rate(trained)
 
     def budget(self, total_timesteps: int, point: TrainingState, start: TrainingState) -> tuple[int, int]:
         """Steps at which the level ends and at which its schedules end, counted as the agent counts them."""

@@ -145,7 +145,15 @@ class Run:
 
     def retimed(self) -> AbstractContextManager[None]:
         """The agent's schedules as this level needs them, while it learns."""
-        return retimed(self.model, self._begin, self._setting.warmup, self._until, self.request.schedule_end)
+        request = self.request
+        return retimed(
+            self.model,
+            self._begin,
+            self._setting.warmup,
+            self._until,
+            request.schedule_end,
+            request.exploration_rate,
+        )
 
     def callbacks(self, seed_draws: SeedDraws) -> list[BaseCallback]:
         """SB3 callbacks that `learn` must be given, the user's last.
