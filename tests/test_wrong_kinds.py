@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,26 @@ def test_a_control_that_is_no_ticket(made: Any, kind: str) -> None:
     (control,) = rt.Control(rt.permuted_mask).search(setup)
     assert isinstance(control, rt.Training)
     assert control == replace(request, ticket=control.ticket, start=control.start)
+
+
+@pytest.mark.parametrize("control", [rt.connected_permuted_mask, rt.connected_random_mask])
+def test_a_control_that_cannot_be_made_of_this_agent_is_told_before_anything_trains(
+    control: Any, tmp_path: Path
+) -> None:
+    own = BY_NAME["own_heads"]
+    searches = {"imp": rt.IMP(), "connected": rt.Control(control)}
+    experiment = rt.Experiment(
+        name="own_heads",
+        make_model=own.make,
+        make_env=lambda: gym.make("CartPole-v1"),
+        total_timesteps=own.total,
+        densities=(1.0, 0.5),
+        seeds=1,
+        searches=searches,
+    )
+    with pytest.raises(ValueError, match=r"search 'connected': .*never calls 'forward_head'"):
+        rt.run(experiment, jobs=1, out=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 def test_a_control_by_name() -> None:

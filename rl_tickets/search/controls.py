@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from rl_tickets.agents import anatomy
+from rl_tickets.agents.layers import WiringError
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.control_plan import ControlPlan
 from rl_tickets.search.plan import Search, Setup
+from rl_tickets.tickets.criteria import random_scores
 from rl_tickets.tickets.densities import as_floats
 from rl_tickets.tickets.identity import name_of
+from rl_tickets.tickets.selecting import prune
 from rl_tickets.tickets.ticket import Ticket
 
 MakeControl = Callable[..., Ticket]
@@ -64,6 +71,23 @@ class Control(ControlPlan):
             ticket = _made(self.make, ticket, request.make_model or setup.make_model, setup.seed)
             start = start.with_policy(ticket.weights)
             yield dataclasses.replace(request, ticket=ticket, start=start, keep_at=())
+
+    def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:
+        """See `Plan`: it is tried on a ticket that is drawn at random."""
+        try:
+            _made(self.make, _trial(model, setup), setup.make_model, setup.seed)
+        except WiringError:
+            raise
+        except ValueError:
+            pass  # About what was drawn: the tickets that are found may be of another kind.
+
+
+def _trial(model: BaseAlgorithm, setup: Setup) -> Ticket:
+    """Half of a fresh agent's weights, drawn at random."""
+    start = TrainingState.capture(model, replay_buffer=False)
+    weights = {name: start.policy[name] for name in anatomy.prunable_weights(model, setup.prunable)}
+    mask = prune(weights, 0.5, criterion=partial(random_scores, seed=setup.seed)).mask
+    return Ticket(mask, start.policy, {"tensors": start.tensors, "copies": anatomy.copies(model)})
 
 
 def _made(make: MakeControl, ticket: Ticket, make_model: MakeModel, seed: int) -> Ticket:
