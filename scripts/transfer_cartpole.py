@@ -95,5 +95,5 @@ if __name__ == "__main__":
         "transfer_cartpole",
         "Transfer of tickets on CartPole",
         at=cartpole.densities[4:],
-        seeds=30,
+        seeds=16,
     )
