@@ -61,7 +61,7 @@ PHYSICS = {
     "usual": in_physics(),
     "moon": in_physics(gravity=1.62),
     "heavy": in_physics(gravity=25.0),
-    "long": in_physics(length=2.0),
+    "long": in_physics(length=1.5),
     "weak": in_physics(force=4.0),
 }
 OPTIMIZERS = {
