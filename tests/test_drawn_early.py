@@ -18,7 +18,7 @@ from tiny import PPO_EXPERIMENT, make_dqn
 import rl_tickets as rt
 from rl_tickets.lab.store import Store
 from rl_tickets.report.apart import apart_maps
-from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, largest_harmless, pooled
+from rl_tickets.report.bargains import Bargain, bargain_plot, bargain_table, harmless_in, largest_harmless, pooled
 from rl_tickets.report.drawn import NETWORKS, Drawn, drawn_plot, drawn_table, stops_table
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
@@ -196,7 +196,7 @@ def drawn(final: dict[int, float], apart: np.ndarray) -> Drawn:
         20: {seed: s - 0.01 for seed, s in final.items()},
     }
     again = {seed: score + (-0.2 if seed == 0 else 0.1) for seed, score in final.items()}
-    return Drawn("imp", 0.4, settling, early, final, again, trained=40, margin=0.05)
+    return Drawn("imp", 0.4, settling, early, final, 2, again, trained=40, margin=0.05)
 
 
 SETTLED = 1 - np.eye(5)
@@ -214,6 +214,7 @@ def test_a_stop_is_charged_with_the_last_ticket_drawn_by_then_and_all_its_steps(
     assert set(soon.scores.values()) == {0.99}
     assert soon.worse(soon.scores) == 0
     assert soon.worse(found.again) == 1
+    assert none.worse(found.again) == 0, "none of those that stopped"
     assert soon.cells(1.0)[3:7] == ("5 of 5", "20", "25 %", "5 of 5 [57 %, 100 %]")
     assert none.cells(1.0)[6] == "–"
     assert found.less_final(found.early[10]).difference == pytest.approx(-0.5)
@@ -221,12 +222,17 @@ def test_a_stop_is_charged_with_the_last_ticket_drawn_by_then_and_all_its_steps(
     table = list(stops_table([found], (0.1, 0.2), 1, 0))
     assert len(table) == 4
     assert "| 0.2 | 5 of 5 | 20 | 25 % |" in table[3]
-    assert "-0.500 [-0.500, -0.500] | -0.010 [-0.010, -0.010]" in list(drawn_table([found]))[2]
+    row = list(drawn_table([found]))[2]
+    assert row.startswith("| imp | 0.4 | 1.00 | 2 of 5 | -0.500 [-0.500, -0.500] | -0.010 [-0.010, -0.010] |")
     lines = [line for line in drawn_plot([found], "").axes[0].get_lines() if line.get_marker() == "o"]
     assert list(lines[0].get_ydata()) == pytest.approx([-0.5, -0.01])  # type: ignore[call-overload]
     maps = apart_maps([found], "")
     assert np.array_equal(maps.axes[0].images[0].get_array(), SETTLED)  # type: ignore[arg-type]
     assert [axes.get_title(loc="left") for axes in maps.axes[:3]] == list(NETWORKS)
+    unknown = np.where(np.eye(5, dtype=bool), 0.0, np.nan)
+    alone = {**found.settling, "actor": dict.fromkeys(found.final, rt.Settling((0, 10, 20, 30, 40), unknown))}
+    titles = [axes.get_title(loc="left") for axes in apart_maps([replace(found, settling=alone)], "").axes]
+    assert "actor" not in titles, "an agent without an actor has no map of it"
 
 
 def test_the_largest_harmless_threshold_is_below_all_that_harm() -> None:
@@ -234,17 +240,25 @@ def test_the_largest_harmless_threshold_is_below_all_that_harm() -> None:
     wild = np.tile([-1.0, 1.0], 10)
 
     def bargain(family: str, threshold: float, lost: np.ndarray) -> Bargain:
-        return Bargain(family, "", threshold, 1.0, 2.0, dict(enumerate(lost.tolist())))
+        return Bargain(family, "", threshold, 1.0, 2.0, dict(enumerate(lost.tolist())), full=1.0)
 
-    fine = [bargain("lamp", at, steady) for at in (0.05, 0.1, 0.2)]
+    def both(**magnitude: np.ndarray) -> list[Bargain]:
+        at = {"0.05": steady, "0.1": steady, "0.2": steady}
+        searches = {"lamp": at, "magnitude": {**at, **magnitude}}
+        return [bargain(family, float(t), lost) for family, found in searches.items() for t, lost in found.items()]
+
+    fine = both()
     assert largest_harmless(fine, 0.05) == 0.2
     assert pooled(fine)[0.1] == rt.contrast(steady, np.zeros(20))
-    both = [*fine, bargain("magnitude", 0.1, 3 * steady - 0.08)]
-    assert pooled(both)[0.1].difference == pytest.approx(-0.04)
-    assert largest_harmless(both, 0.05) == 0.2, "less, and shown, but by no more than the margin"
-    assert largest_harmless(both, 0.03) == 0.05, "more than the margin"
-    assert largest_harmless([*fine, bargain("magnitude", 0.2, wild)], 0.05) == 0.1, "not shown"
-    assert largest_harmless([*fine, bargain("magnitude", 0.05, wild)], 0.05) is None, "nor any above it"
+    less = both(**{"0.1": steady - 0.03})
+    assert pooled(less)[0.1].difference == pytest.approx(-0.015)
+    assert largest_harmless(less, 0.05) == 0.2, "less, and shown, but by no more than the margin"
+    assert largest_harmless(less, 0.02) == 0.05, "more than the margin"
+    assert largest_harmless(both(**{"0.2": wild}), 0.05) == 0.1, "not shown"
+    assert largest_harmless(both(**{"0.05": wild}), 0.05) is None, "nor any above it"
+    hidden = [replace(each, less=dict.fromkeys(each.less, 0.3)) if each.family == "lamp" else each for each in less]
+    assert harmless_in(pooled(hidden), 0.02) == 0.2
+    assert largest_harmless(hidden, 0.02) == 0.05, "what one gains hides nothing that the other loses"
     assert largest_harmless([bargain("lamp", 0.05, np.zeros(4))], 0.05) is None, "too few seeds"
 
 
@@ -256,7 +270,7 @@ def test_a_bargain_is_of_the_sparsest_ticket_and_all_that_led_to_it(tmp_path: Pa
     bargain = Bargain.of(summary, "lamp", "cheap", "imp", 0.1)
     assert (bargain.taken, bargain.whole, bargain.saved) == (1_500, 3_000, 0.5)
     assert bargain.lost.difference == pytest.approx(-0.1, abs=0.001)
-    assert list(bargain_table([bargain]))[2].startswith("| cheap | 0.1 | 48 | 1,500 | 3,000 | 50 % | -0.1")
+    assert list(bargain_table([bargain]))[2].startswith("| cheap | 0.1 | 48 | 1,500 | 3,000 | 50 % | 0.90 | -0.1")
     points = [line for line in bargain_plot([bargain], "", 0.05).axes[0].get_lines() if line.get_label() == "lamp"]
     assert list(points[0].get_xdata()) == [50.0]  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="Toy has no search 'gone'; it has cheap, imp"):

@@ -326,6 +326,21 @@ def test_early_bird_under_any_name_against_the_first_full_search(tmp_path, name)
     assert "lost against `full`: +0.020 (at density 0.168)" in savings.sentence
 
 
+def test_early_bird_is_held_against_a_full_search_for_the_same_tickets_alone(tmp_path):
+    """Tickets that a search drew along its own dense run, and another criterion's, are others."""
+    drawn = [level("drawn", seed, 0, 100) for seed in range(6)]
+    drawn += [replace(row, run=row.run._replace(variant="step8")) for row in runs("drawn", [0.0])]
+    magnitude = plan("IMP", criterion="magnitude", rewind={"type": "Rewind", "at": 0})
+    bird = plan("EarlyBirdIMP", **IMP["settings"], early_bird={"type": "EarlyBird", "every": 8}, at=[0.168])
+    searches = {"drawn": plan("DrawnEarly", **IMP["settings"], at=[8], every=8), "magnitude": magnitude}
+    levels = [*runs("dense", [100.0]), *drawn, *runs("magnitude", [0.0]), *birds("eb")]
+    (savings,) = Summary.read(save(tmp_path / "a", levels, searches={**searches, "eb": bird})).savings
+    assert (savings.search, savings.full) == ("eb", "")
+    levels += [replace(row, density=0.168) for row in runs("lamp", [100.0])]
+    (savings,) = Summary.read(save(tmp_path / "b", levels, searches={**searches, "eb": bird, "lamp": IMP})).savings
+    assert (savings.full, savings.lost) == ("lamp", (pytest.approx((0.168, 0.03), abs=0.02),))
+
+
 def test_a_dense_run_of_its_own_that_was_not_shortened_saves_nothing(tmp_path):
     own = [level("mine", seed, 0, 100) for seed in range(6)]
     assert Summary.read(save(tmp_path, [*typical(), *own, *runs("mine", [100.0])])).savings == ()

@@ -350,6 +350,11 @@ def test_a_matrix_holds_the_contrasts_of_its_experiments() -> None:
     assert cell.difference == pytest.approx(float((ours - dense[:, None]).mean()))
     assert list(matrix.p.values()) == rt.holm([each.p for each in matrix.cells.values()]).tolist()
     assert (matrix.sources, matrix.targets) == (("imp", "late"), ("other", "cartpole"))
+    ordered = Matrix.of(
+        "imp less others", {"other": summary, "cartpole": summary}, at, sources=("gone", *matrix.sources[::-1])
+    )
+    assert ordered.sources == matrix.sources[::-1], "in the order that is asked for, those with a cell"
+    assert ordered.cells == matrix.cells
     single = Matrix.of("a cell", {"cartpole": summary}, {("imp", "cartpole"): ("imp", "dense")})
     assert matrix.mean is not None
     one, lone, other = judged_together([matrix, single, matrix])

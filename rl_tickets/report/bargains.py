@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 
 from . import looks
+from .judging import TOO_FEW
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
 from .summary import SearchSummary, Summary
-from .wording import between, p_cell, plain
+from .wording import between, p_cell, plain, ratio
 
 HEADS = (
     "search",
@@ -23,7 +24,8 @@ HEADS = (
     "steps in all",
     "every level to its end",
     "saved",
-    "return less [95 %]",
+    "full search's return",
+    "return less the full search's [95 %]",
     "p, Holm",
 )
 
@@ -41,6 +43,7 @@ class Bargain:
         taken: environment steps until its sparsest ticket is trained, mean over seeds.
         whole: the same with every level trained to its end.
         less: seed -> normalised return of its sparsest ticket less that of the full search's.
+        full: that of the full search's, mean over seeds: what has failed has nothing to lose.
     """
 
     family: str
@@ -49,6 +52,7 @@ class Bargain:
     taken: float
     whole: float
     less: Mapping[int, float]
+    full: float
 
     @property
     def lost(self) -> Contrast:
@@ -70,7 +74,8 @@ class Bargain:
             why = summary.problem or f"{full!r} has no level {last.level} of the same seeds"
             raise ValueError(f"{summary.name}: {search!r} cannot be compared, since {why}")
         less = {seed: last.normalised_scores[seed] - twin.normalised_scores[seed] for seed in seeds}
-        return cls(family, search, threshold, last.cost, twin.cost, less)
+        full_return = statistics.mean(twin.normalised_scores[seed] for seed in seeds)
+        return cls(family, search, threshold, last.cost, twin.cost, less, full_return)
 
     @property
     def saved(self) -> float:
@@ -81,7 +86,8 @@ class Bargain:
         """A row under `HEADS`; p of what is lost, adjusted."""
         steps = (f"{self.taken:,.0f}", f"{self.whole:,.0f}", f"{100 * self.saved:.0f} %")
         lost = between(self.lost.difference, self.lost.interval)
-        return self.search, plain(self.threshold), str(self.lost.seeds), *steps, lost, p_cell(p)
+        shown = p_cell(p) if self.lost.enough else TOO_FEW
+        return self.search, plain(self.threshold), str(self.lost.seeds), *steps, ratio(self.full), lost, shown
 
 
 def _search(summary: Summary, name: str) -> SearchSummary:
@@ -106,13 +112,25 @@ def pooled(bargains: Sequence[Bargain]) -> dict[float, Contrast]:
     return found
 
 
-def largest_harmless(bargains: Sequence[Bargain], margin: float) -> float | None:
-    """The largest threshold up to which tickets are shown to return less by no more than the margin.
+def by_family(bargains: Sequence[Bargain]) -> dict[str, list[Bargain]]:
+    """Family -> its searches."""
+    families = dict.fromkeys(each.family for each in bargains)
+    return {family: [each for each in bargains if each.family == family] for family in families}
 
-    None where that is not shown of the smallest, be it for want of seeds. Each is shown by the interval of the mean
-    over families (see `pooled`): a threshold counts only if all smaller ones do, which needs no adjusting.
+
+def largest_harmless(bargains: Sequence[Bargain], margin: float) -> float | None:
+    """The largest threshold up to which tickets of every family are shown to return less by no more than the margin.
+
+    None where that is not shown of the smallest, be it for want of seeds. It must be shown of each family by itself,
+    by the interval, and of all smaller thresholds, which needs no adjusting.
     """
-    shown = takewhile(lambda each: each[1].enough and each[1].interval.low > -margin, sorted(pooled(bargains).items()))
+    found = [harmless_in(pooled(own), margin) for own in by_family(bargains).values()]
+    return None if None in found else min(threshold for threshold in found if threshold is not None)
+
+
+def harmless_in(lost: Mapping[float, Contrast], margin: float) -> float | None:
+    """The same of one contrast for each threshold."""
+    shown = takewhile(lambda each: each[1].enough and each[1].interval.low > -margin, sorted(lost.items()))
     return max((threshold for threshold, _ in shown), default=None)
 
 
@@ -131,9 +149,8 @@ def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figu
     looks.quiet(axes)
     axes.axhline(0, color=INK, linewidth=1)
     axes.axhline(-margin, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label=f"margin, {plain(margin)}")
-    families = list(dict.fromkeys(each.family for each in bargains))
-    for family, look in zip(families, cycle(LOOKS)):
-        own = sorted((each for each in bargains if each.family == family), key=lambda each: each.threshold)
+    for (family, own), look in zip(by_family(bargains).items(), cycle(LOOKS)):
+        own = sorted(own, key=lambda each: each.threshold)
         across, up = [100 * each.saved for each in own], [each.lost.difference for each in own]
         axes.plot(across, up, look.line, marker=look.marker, color=look.colour, markersize=6, label=family)
         for each, x in zip(own, across, strict=True):

@@ -14,10 +14,11 @@ from rl_tickets.evaluation.failures import share_interval
 
 from . import looks
 from .headline import LEVEL
+from .judging import TOO_FEW
 from .looks import BLUE, INK, MUTED
 from .rows import Series
 from .summary import Summary
-from .wording import between, p_cell, plain, signed
+from .wording import between, p_cell, plain, ratio, signed
 
 NETWORKS = ("whole", "actor", "critic")
 HEADS = (
@@ -45,6 +46,7 @@ class Drawn:
         settling: network -> seed -> distances of the masks along the dense run.
         early: step -> seed -> normalised return of the ticket that was drawn there.
         final: seed -> that of the ticket drawn at the end.
+        failed: how many of these have failed: they have nothing to lose.
         again: seed -> the same ticket's, trained with other draws.
         trained: environment steps of one ticket's own training.
         margin: by how much a ticket must return less to be called worse, in normalised return.
@@ -55,6 +57,7 @@ class Drawn:
     settling: Mapping[str, Mapping[int, Settling]]
     early: Mapping[int, Mapping[int, float]]
     final: Mapping[int, float]
+    failed: int
     again: Mapping[int, float]
     trained: float
     margin: float
@@ -100,12 +103,18 @@ class Drawn:
         }
         early = {step: scores[label] for step, label in variants.items()}
         dense = statistics.mean(each.steps[-1] for each in settling["whole"].values())
-        return cls(search, density, settling, early, scores[search], scores[again], final.cost - dense, summary.margin)
+        trained, failed = final.cost - dense, final.failed or 0
+        return cls(search, density, settling, early, scores[search], failed, scores[again], trained, summary.margin)
 
     @property
     def name(self) -> str:
         """As figures call it."""
         return f"{self.search}, density {plain(self.density)}"
+
+    @property
+    def mean(self) -> float:
+        """Normalised return of the final tickets, over seeds."""
+        return statistics.mean(self.final.values())
 
     def less_final(self, scores: Mapping[int, float]) -> Contrast:
         """Scores less those of the final tickets, paired by seed."""
@@ -164,8 +173,9 @@ class Stopped:
         return found
 
     def worse(self, scores: Mapping[int, float]) -> int:
-        """In how many seeds they are lower than the final ticket's by more than the margin."""
-        return sum(score < self.drawn.final[seed] - self.drawn.margin for seed, score in scores.items())
+        """In how many of the runs that it would have stopped they are lower than the final one's by over the margin."""
+        stopped = [seed for seed, stop in self.stops.items() if stop is not None and seed in scores]
+        return sum(scores[seed] < self.drawn.final[seed] - self.drawn.margin for seed in stopped)
 
     @property
     def lost(self) -> Contrast:
@@ -188,9 +198,9 @@ class Stopped:
             f"{100 * self.saved:.0f} %",
             false,
             between(lost.difference, lost.interval),
-            p_cell(p),
-            f"{self.worse(self.scores)} of {seeds}",
-            f"{self.worse(self.drawn.again)} of {len(self.drawn.again)}",
+            p_cell(p) if lost.enough else TOO_FEW,
+            f"{self.worse(self.scores)} of {self.count}",
+            f"{self.worse(self.drawn.again)} of {self.count}",
         )
 
 
@@ -209,15 +219,16 @@ def drawn_table(drawn: Sequence[Drawn]) -> Iterator[str]:
     Bold is what is shown, adjusted over the table (Holm), noise left out.
     """
     steps = sorted({step for each in drawn for step in each.early})
-    yield f"| search | density | {' | '.join(f'{step:,}' for step in steps)} | final, other draws |"
-    yield "|---|---:|" + "---:|" * (len(steps) + 1)
+    yield f"| search | density | final's return | failed | {' | '.join(f'{step:,}' for step in steps)} | other draws |"
+    yield "|---|" + "---:|" * (len(steps) + 4)
     less = [[each.less_final(each.early[step]) for step in steps] for each in drawn]
     ps = iter(adjusted([at for row in less for at in row]))
     for each, row in zip(drawn, less, strict=True):
         told = [_cell(at, next(ps)) for at in row]
         noise = each.less_final(each.again)
         told.append(between(noise.difference, noise.interval))
-        yield f"| {each.search} | {plain(each.density)} | {' | '.join(told)} |"
+        final = (each.search, plain(each.density), ratio(each.mean), f"{each.failed} of {len(each.final)}")
+        yield f"| {' | '.join((*final, *told))} |"
 
 
 def _cell(found: Contrast, p: float) -> str:
@@ -239,7 +250,7 @@ def drawn_plot(drawn: Sequence[Drawn], title: str) -> Figure:
             if np.isfinite(at.interval.low):
                 axes.plot([step, step], [at.interval.low, at.interval.high], color=BLUE, linewidth=1.2, alpha=0.7)
         looks.thousands(axes)
-        text = f"noise {signed(noise.difference)}"
+        text = f"final {ratio(each.mean)}, noise {signed(noise.difference)}"
         axes.annotate(text, (0.98, 0.04), xycoords="axes fraction", ha="right", fontsize=8.5, color=MUTED)
     looks.title(figure, title)
     return figure

@@ -61,6 +61,7 @@ class Matrix:
         targets: Mapping[str, Summary],
         pairs: Mapping[Place, Place],
         *,
+        sources: Collection[str] | None = None,
         levels: Collection[int] | None = None,
     ) -> Self:
         """Of finished experiments.
@@ -70,6 +71,7 @@ class Matrix:
             targets: what was found in each target; one in which dense is hardly better than a random policy has no
                 scale.
             pairs: cell -> names of a search in its target, and of what it is held against there: a search, or dense.
+            sources: of the rows, in order, of which those with a cell are shown; None: as `pairs` names them.
             levels: that are compared; None: all of the search.
 
         Raises:
@@ -79,12 +81,13 @@ class Matrix:
         told = {at: names for at, names in pairs.items() if at[1] not in missing}
         found = {at: scores_of(targets[at[1]], *names, levels=levels) for at, names in told.items()}
         cells = {at: contrast(ours, theirs) for at, (ours, theirs) in found.items()}
+        named = [source for source, _ in pairs]
         return cls(
             title,
             cells,
             dict(zip(cells, adjusted(list(cells.values())), strict=True)),
             {at: ours.shape[1] for at, (ours, _) in found.items()},
-            tuple(dict.fromkeys(source for source, _ in pairs)),
+            tuple(source for source in sources or dict.fromkeys(named) if source in named),
             tuple(targets),
             _mean([scores for (source, target), scores in found.items() if source != target]),
             missing,

@@ -32,7 +32,7 @@ class Savings:
     sparse_steps: float
     """Environment steps of all its other levels; of the sparsest alone where others only look for its mask."""
     full: str = ""
-    """Label of the first search of the experiment that made use of the full dense run, empty where none did."""
+    """Label of the first search that looked for the same tickets with full dense runs, empty where none did."""
     lost: Lost = ()
     """Against `full`, from dense to sparse."""
     looked: float = 0.0
@@ -46,20 +46,15 @@ class Savings:
     def all(cls, rows: Sequence[LevelRow], searches: Searches, anchors: Anchors | None) -> tuple[Self, ...]:
         """Of every search of the experiment that trained a level 0 of its own in fewer steps than the dense runs."""
         groups = {label: [row for row in rows if row.run.label == label] for label in (DENSE, *searches.proper)}
-        own = {label for label, group in groups.items() if any(row.run.level == 0 for row in group)}
-        full = next((label for label in searches.proper if groups[label] and label not in own), "")
-        found = [
-            cls.of(
-                label,
-                groups[label],
-                groups[DENSE],
-                full,
-                _lost(groups[label], groups.get(full, []), anchors),
-                [row for row in rows if row.run.search == label and row.run.label in searches.aside],
-            )
-            for label in searches.proper
-            if label in own
-        ]
+        own = {row.run.search for row in rows if row.run.level == 0}
+        whole = [label for label in searches.proper if groups[label] and searches.described[label].name not in own]
+        found = []
+        for label in (label for label in searches.proper if searches.described[label].name in own):
+            wanted = searches.described[label].looks_for
+            full = next((other for other in whole if searches.described[other].looks_for == wanted), "")
+            lost = _lost(groups[label], groups.get(full, []), anchors)
+            looking = [row for row in rows if row.run.search == label and row.run.label in searches.aside]
+            found.append(cls.of(label, groups[label], groups[DENSE], full, lost, looking))
         return tuple(each for each in found if each is not None and each.saved_in_all > 0)
 
     @classmethod

@@ -9,6 +9,8 @@ from rl_tickets.tickets.identity import text_of
 
 from .rows import Run, label
 
+ENDING = ("type", "early_bird", "at")
+"""Settings of a search that say when its runs end, and which of its tickets are tested."""
 DENSE = "dense"
 """What the dense runs are called, with which everything is compared."""
 
@@ -26,6 +28,8 @@ class Described:
     """The search whose tickets it is a control of."""
     aside: tuple[str, ...] = ()
     """Variants that only serve the search, and are not to be judged."""
+    looks_for: str = ""
+    """Its settings without those that end runs early: searches that agree in it look for the same tickets."""
 
     @classmethod
     def of(cls, name: str, described: object) -> Self:
@@ -40,7 +44,9 @@ class Described:
         settings = described.get("settings")
         text = text_of({"type": plan, **settings}) if isinstance(settings, dict) else str(settings or "")
         aside = tuple(map(str, described.get("aside", ())))
-        return cls(name, plan, text, None if control_of is None else str(control_of), aside)
+        told = settings if isinstance(settings, dict) else {}
+        looks_for = text_of({key: value for key, value in told.items() if key not in ENDING})
+        return cls(name, plan, text, None if control_of is None else str(control_of), aside, looks_for)
 
     @classmethod
     def _of_text(cls, name: str, text: str) -> Self:

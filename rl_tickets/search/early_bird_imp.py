@@ -22,7 +22,8 @@ class EarlyBirdIMP(IMP):
     Two kinds of runs: the dense one and, at each level, one of its ticket (variant "search") look for the next mask,
     and end once it has settled; a ticket is trained to the end, as IMP would train it, at the densities `at` alone.
     `spent` counts the first kind. So a search saves steps of all levels before its ticket's own training; where every
-    density is to be evaluated, every ticket trains to the end beside them, and nothing is saved but the search's share.
+    density is to be evaluated, every ticket trains to the end anyway, and the dense run alone can be shorter: that is
+    `IMP(early_bird=...)`.
 
     Args:
         early_bird: when a mask counts as settled; its density is the next level's where it has none of its own.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import rl_tickets as rt
@@ -270,12 +271,13 @@ def contrasted(
         if target in targets
     }
     other = {at: search for at, search in cells.items() if search != "own"}
-    yield Matrix.of("less the target's own", targets, {at: (s, "own") for at, s in other.items()}, levels=levels)
-    yield Matrix.of("less re-initialised", targets, {at: (s, f"{s}_reinit") for at, s in cells.items()}, levels=levels)
-    yield Matrix.of("less dense", targets, {at: (s, "dense") for at, s in cells.items()}, levels=levels)
+    held = partial(Matrix.of, targets=targets, sources=family.agents, levels=levels)
+    yield held("less the target's own", pairs={at: (s, "own") for at, s in other.items()})
+    yield held("less re-initialised", pairs={at: (s, f"{s}_reinit") for at, s in cells.items()})
+    yield held("less dense", pairs={at: (s, "dense") for at, s in cells.items()})
     if family.beside is None:
         return
     for source in family.found_in:
         usual = {at: (s, cells[family.beside, at[1]]) for at, s in cells.items() if at[0] == source}
         if source != family.beside:
-            yield Matrix.of(f"from {source} less from {family.beside}", targets, usual, levels=levels)
+            yield held(f"from {source} less from {family.beside}", pairs=usual)
