@@ -1,7 +1,8 @@
 """The measurement behind rewinding, off-policy, on MountainCar-v0: DQN, going back to another step or with fewer parts.
 
 Its networks are 2x64. The schedule that goes on, or begins again, is that of its exploration. Where the replay buffer
-begins empty, updates begin with it, since the first steps without any are over.
+begins empty, updates begin with it, since the first steps without any are over. Returns while training are those of
+exploring agents, and three searches explore otherwise: the final policies, played greedily, are what is compared.
 """
 
 from dataclasses import replace

@@ -326,6 +326,15 @@ def test_early_bird_under_any_name_against_the_first_full_search(tmp_path, name)
     assert "lost against `full`: +0.020 (at density 0.168)" in savings.sentence
 
 
+def test_searches_are_typical_beside_each_other_at_densities_that_both_have_alone(tmp_path):
+    """The control stands at the second density; the search is typical at the first alone."""
+    at_second = [row for row in runs("random_reinit", [20.0, 100.0]) if row.run.level == 2]
+    write_report(save(tmp_path, [*runs("dense", [100.0]), *runs("imp", [100.0, 20.0]), *at_second]))
+    report = (tmp_path / "report.md").read_text()
+    assert "| search | less | sparsest typical | densities |" in report
+    assert "| imp | random_reinit | none / 0.4 | 1 |" in report
+
+
 def test_early_bird_is_held_against_a_full_search_for_the_same_tickets_alone(tmp_path):
     """Tickets that a search drew along its own dense run, and another criterion's, are others."""
     drawn = [level("drawn", seed, 0, 100) for seed in range(6)]

@@ -26,6 +26,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import rl_tickets as rt
 from rl_tickets.agents.state import TrainingState
+from rl_tickets.search.plan import Setup
 from rl_tickets.tickets.identity import describe, text_of
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.runs import Setting
@@ -172,6 +173,23 @@ def test_a_gaussian_policys_spread_goes_back_with_the_weights_or_stays_alone(exp
     assert torch.equal(ticket.weights["log_std"], came_from["log_std"])
     assert differing({**ticket.mask.apply(point), "log_std": came_from["log_std"]}, seen[1].policy) == []
     assert ("exploration" in ticket.provenance["rewind"]["parts"]) is exploration
+
+
+def test_the_exploration_of_what_diverged_is_not_carried_on() -> None:
+    point = TrainingState.capture(gaussian(0))
+    lost = point.with_policy({name: torch.full_like(weight, torch.nan) for name, weight in point.policy.items()})
+    start = rt.Rewind(at=0, exploration=False).start(point, lost)
+    assert differing(start.policy, point.policy) == []
+
+
+def test_re_initialised_controls_explore_as_their_tickets_do() -> None:
+    model = gaussian(0)
+    weights = {**model.policy.state_dict(), "log_std": torch.full((1,), -1.5)}
+    ticket = rt.Ticket(sparse_mask(model), weights, {"tensors": {}, "copies": {}})
+    for control in (rt.random_reinit, rt.rescaled_reinit):
+        made = control(ticket, gaussian, seed=0)
+        assert torch.equal(made.weights["log_std"], weights["log_std"])
+        assert not torch.equal(made.weights["action_net.weight"], weights["action_net.weight"])
 
 
 class Epsilons(BaseCallback):
@@ -350,6 +368,27 @@ def test_the_noise_that_an_agent_was_given_is_none_that_training_changes() -> No
             without.check_agent(BY_NAME[name].make(0))
     for make in (explorer, gaussian):
         without.check_agent(make(0))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        rt.IMP(rewind=rt.Rewind(at=32, exploration=False), early_bird=rt.EarlyBird(every=8)),
+        rt.EarlyBirdIMP(rewind=rt.Rewind(at=32, exploration=False), early_bird=rt.EarlyBird(every=8)),
+        rt.DrawnEarly(rewind=rt.Rewind(at=32, exploration=False), at=(48,), every=8),
+    ],
+    ids=lambda plan: type(plan).__name__,
+)
+def test_an_epsilon_that_is_hardly_trained_is_not_held(plan: rt.IMP) -> None:
+    setup = Setup(explorer, 0, 96, (1.0, 0.5))
+    with pytest.raises(ValueError, match="holds the epsilon at which training ended, and this DQN would still explore"):
+        plan.check_agent(explorer(0), setup)
+    plan.check_agent(gaussian(0), replace(setup, make_model=gaussian))
+
+
+def test_fine_tuning_explores_as_the_trained_agent_anyway() -> None:
+    with pytest.raises(ValueError, match="explores as the trained agent does anyway: leave exploration=False out"):
+        rt.FineTuning(at=0, exploration=False).check_agent(explorer(0))
 
 
 def test_a_choice_that_older_versions_did_not_have_is_told_where_it_is_made() -> None:

@@ -185,6 +185,20 @@ def test_a_control_that_cannot_be_made_of_this_agent_is_told_before_anything_tra
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
+@pytest.mark.parametrize("network", ["actor", "critic"])
+def test_a_control_is_tried_on_tickets_of_the_kind_that_will_be_found_alone(network: Any) -> None:
+    """Of one network, whose other parts need not be understood; a control of one's own may read where it comes from."""
+    own = BY_NAME["own_heads"]
+    setup = Setup(own.make, 0, own.total, (1.0, 0.5), plans={"imp": rt.IMP(network=network), "all": rt.IMP()})
+    rt.Control(rt.connected_permuted_mask).check_agent(own.make(0), setup)
+
+    def reading(ticket: rt.Ticket, make_model: Any, *, seed: int) -> rt.Ticket:
+        assert ticket.provenance["level"]
+        return ticket
+
+    rt.Control(reading, of="all").check_agent(own.make(0), setup)
+
+
 def test_a_control_by_name() -> None:
     with pytest.raises(TypeError, match=r"a control is made by a function .* such as rt.random_mask, not by 'random_m"):
         rt.Control("random_mask")  # type: ignore[arg-type]

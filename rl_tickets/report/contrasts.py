@@ -8,9 +8,10 @@ import numpy as np
 from rl_tickets.evaluation.contrasts import Contrast, contrast
 from rl_tickets.evaluation.families import holm
 
-from .judging import LevelSummary
+from .judging import TOO_FEW, LevelSummary
 from .savings import SAME_DENSITY
 from .searches import Described
+from .wording import plain
 
 Pair = tuple[LevelSummary, LevelSummary]
 """A level of the search and the one beside it."""
@@ -25,6 +26,8 @@ class AtDensity:
     contrast: Contrast
     p: float
     """Adjusted over the densities of this pair of searches (Holm)."""
+    typical: tuple[bool | None, bool | None]
+    """Whether the one, and the other, typically does as well as dense there; None with too few seeds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,16 @@ class Beside:
     """How many these are."""
     levels: tuple[AtDensity, ...]
     """From dense to sparse."""
+
+    @property
+    def sparsest_typical(self) -> tuple[str, str]:
+        """The lowest of these densities at which the one, and the other, is typical: none, or too few seeds."""
+        return self._sparsest(0), self._sparsest(1)
+
+    def _sparsest(self, side: int) -> str:
+        typical = [at.density for at in self.levels if at.typical[side]]
+        undecided = any(at.typical[side] is None for at in self.levels)
+        return plain(min(typical)) if typical else TOO_FEW if undecided else "none"
 
 
 def contrasts(described: Mapping[str, Described], levels: Mapping[str, Sequence[LevelSummary]]) -> tuple[Beside, ...]:
@@ -87,9 +100,16 @@ def _beside(search: str, other: str, paired: Sequence[Pair], *, control: bool) -
         return None
     single = [_contrast([pair], sorted(_seeds(*pair))) for pair in pairs]
     adjusted = holm([each.p for each in single])
-    at = [AtDensity(one.density, each, float(p)) for (one, _), each, p in zip(pairs, single, adjusted, strict=True)]
+    at = [
+        AtDensity(pair[0].density, each, float(p), (_typical(pair[0]), _typical(pair[1])))
+        for pair, each, p in zip(pairs, single, adjusted, strict=True)
+    ]
     mean = _contrast(pairs, seeds)
     return Beside(search, other, control, mean, mean.p, 1, tuple(at))
+
+
+def _typical(level: LevelSummary) -> bool | None:
+    return level.comparison.typical if level.comparison else None
 
 
 def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummary]) -> list[Pair]:

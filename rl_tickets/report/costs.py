@@ -3,7 +3,7 @@
 from .judging import TOO_FEW, LevelSummary
 from .searches import DENSE
 from .summary import SearchSummary, Summary
-from .wording import by_density, listed
+from .wording import by_density, listed, plain
 
 COSTS = (
     "Environment steps that a policy of each search costs in all, mean over seeds: its own training, and before that "
@@ -32,9 +32,10 @@ def cheapest(summary: Summary, searches: list[SearchSummary]) -> str:
         return ""
     told = []
     for search in searches:
-        level, density = search.sparsest_typical, search.typical_to
-        found = density if density == TOO_FEW else f"at {density}"
-        told.append(f"`{search.name}` {found}" + (f" for {_steps(level)} environment steps" if level else ""))
+        level = search.sparsest_typical
+        where = "at none" if level is None else f"at {plain(level.density)} for {_steps(level)} environment steps"
+        undecided = any(each.comparison and each.comparison.typical is None for each in search.levels)
+        told.append(f"`{search.name}` {TOO_FEW if level is None and undecided else where}")
     dense = _steps(summary.dense) if summary.dense.cost is not None else ""
     beside = f"; `{DENSE}` takes {dense}" if dense else ""
     return f"Sparsest density at which a search is typical: {listed(told)}{beside}."

@@ -8,8 +8,8 @@ from .wording import counted, number, percent
 CONTRASTS = (
     "Contrasts: normalised return of a search less that of its control, or of another search, trained with the same "
     "seed; mean over seeds, with Student's 95 % interval and p. The mean over densities is taken seed by seed. Holm's "
-    "p is adjusted over all controls, or over all other searches. *Sparsest typical*: the lowest density at which the "
-    "one, and the other, typically does as well as dense."
+    "p is adjusted over all controls, or over all other searches. *Sparsest typical*: the lowest of these densities at "
+    "which the one, and the other, typically does as well as dense."
 )
 AT_EACH = (
     "The same at each density; in bold where Holm's p, adjusted over the densities of the column, is below 0.05 "

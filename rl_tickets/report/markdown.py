@@ -143,9 +143,11 @@ def _levels(summary: Summary) -> str:
 
 def _contrasts(found: Sequence[Beside], summary: Summary) -> str:
     """Averages over all densities, a row for each that stands beside a search."""
-    typical = {search.name: search.typical_to for search in summary.searches}
     heads = (*BESIDE[:2], "sparsest typical", *BESIDE[2:])
-    rows = [(one, other, f"{typical[one]} / {typical[other]}", *rest) for one, other, *rest in map(_beside, found)]
+    rows = []
+    for each in found:
+        one, other, *rest = _beside(each)
+        rows.append((one, other, " / ".join(each.sparsest_typical), *rest))
     if summary.sampled is None or not summary.sampled.contrasts:
         return _table(heads, rows)
     as_trained = {(each.search, each.other): _averaged(each) for each in summary.sampled.contrasts}

@@ -15,14 +15,13 @@ from rl_tickets.evaluation.power import Power, power, seeds_needed
 from rl_tickets.evaluation.verdicts import together
 
 from .contrasts import Beside, contrasts
-from .judging import TOO_FEW, Judge, LevelSummary
+from .judging import Judge, LevelSummary
 from .reading import Reading, readings
 from .results import Results
 from .rows import LevelRow
 from .savings import Savings
 from .searches import DENSE, Described
 from .sizes import sizes
-from .wording import plain
 
 MARGIN = 0.05
 
@@ -46,13 +45,6 @@ class SearchSummary:
         """The sparsest level that typically does as well as dense."""
         typical = [level for level in self.levels if level.comparison and level.comparison.typical]
         return min(typical, key=lambda level: level.density, default=None)
-
-    @property
-    def typical_to(self) -> str:
-        """That level's density in words: none, or too few seeds, where there is no such level."""
-        if self.sparsest_typical is not None:
-            return plain(self.sparsest_typical.density)
-        return TOO_FEW if any(each.comparison and each.comparison.typical is None for each in self.levels) else "none"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -107,6 +107,7 @@ class DrawnEarly(IMP):
     def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:
         """See `Plan`."""
         super().check_agent(model, setup)
+        self.rewind.check_shortened(model)
         rollout = rollout_steps(model)
         if -(-self.at[-1] // rollout) * rollout >= setup.total_timesteps:
             raise ValueError(

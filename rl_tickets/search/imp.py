@@ -250,6 +250,8 @@ class IMP(Plan):
             )
         demand_learning(model, setup.total_timesteps)
         self.rewind.check_agent(model)
+        if self.early_bird is not None:
+            self.rewind.check_shortened(model)
         setup = self._own(setup, model)
         if self.keep_last:
             demand_one_a_layer(model, setup.prunable, self.units, self._densities(setup))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rl_tickets.agents.exploration import spreads
 from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.making import MakeModel, built
 from rl_tickets.search.spoiling import spoiled
@@ -84,11 +85,12 @@ def permuted_weights(ticket: Ticket, make_model: MakeModel | None = None, *, see
 
 
 def _fresh(ticket: Ticket, make_model: MakeModel | None, control: str, seed: int) -> dict[str, torch.Tensor]:
-    """Weights of a fresh agent of another seed, none of whose layers is the ticket's."""
+    """Weights of a fresh agent of another seed, with none of the ticket's layers; it explores as the ticket does."""
     if make_model is None:
         raise TypeError(f"{control} needs make_model, whose fresh agent gives the new weights")
     with built(make_model, derived_seed(seed, 0x7E1)) as model:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in model.policy.state_dict().items()}
+    weights |= {name: spread.clone() for name, spread in spreads(ticket.weights).items()}
     if all(torch.equal(weights[name], ticket.weights[name]) for name in ticket.mask):
         raise ValueError(f"{control} left all weights as they were: make_model(seed) ignores its seed")
     return weights

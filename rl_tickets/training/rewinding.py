@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.exploration import exploration_rate, explores, exploring_as
+from rl_tickets.agents.exploration import exploration_rate, explores, explores_by_rate, exploring_as
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.identity import ADDED_LATER
 
@@ -108,6 +108,14 @@ class Rewind:
                     f"{type(model).__name__} is: leave it out"
                 )
 
+    def check_shortened(self, model: BaseAlgorithm) -> None:
+        """Raises ValueError where trainings that end early would leave an epsilon to hold that is hardly trained."""
+        if not self.exploration and explores_by_rate(model):
+            raise ValueError(
+                f"Rewind(exploration=False) holds the epsilon at which training ended, and this {type(model).__name__} "
+                "would still explore where it ends early: leave out the one or the other"
+            )
+
     @property
     def needs_cut(self) -> bool:
         """Whether the run that it rewinds must itself be cut into segments at the rewind point."""
@@ -173,6 +181,12 @@ class FineTuning(Rewind):
     Args:
         at: as in `Rewind`; fine-tuning trains `total_timesteps - at` steps, as long as rewinding to `at` would.
     """
+
+    def check_agent(self, model: BaseAlgorithm) -> None:
+        """See `Rewind`."""
+        super().check_agent(model)
+        if not self.exploration:
+            raise ValueError("FineTuning explores as the trained agent does anyway: leave exploration=False out")
 
     def start(self, point: TrainingState, trained: TrainingState) -> TrainingState:
         """The trained state with empty moments and buffer, at the end of its schedules."""

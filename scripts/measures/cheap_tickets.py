@@ -50,8 +50,9 @@ def cheap_tickets(
     criteria: Mapping[str, Criterion] = CRITERIA,
 ) -> rt.Experiment:
     """The same agent, environment and budget, whose eighths must be whole rollouts."""
-    eighth = experiment.total_timesteps // 8
-    every, at = eighth // 5, tuple(eighth * part for part in range(1, 8))
+    eighth, rollout = experiment.total_timesteps // 8, rollout_steps(experiment.make_model(0))
+    every = max(1, round(eighth / 5 / rollout)) * rollout
+    at = tuple(eighth * part for part in range(1, 8))
     searches: dict[str, rt.Plan] = {
         name: rt.DrawnEarly(criterion=criterion, at=at, every=every, densities=DRAWN)
         for name, criterion in criteria.items()
@@ -118,8 +119,9 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     save(apart_maps(drawn, f"{title}: how far masks are apart"), out / "apart.png")
     yield "![Distances of masks along dense training](apart.png)"
     yield (
-        "Masks drawn along one dense training, each pruned from dense to the density at once; the distance of two over "
-        "the weights that they keep, as a fraction of what two random masks would give (1), mean over seeds."
+        f"Masks drawn every {spacing(made):,} steps of one dense training, each pruned from dense to the density at "
+        "once; the distance of two over the weights that they keep, as a fraction of what two random masks would give "
+        "(1), mean over seeds."
     )
     yield "## Tickets drawn at every eighth of dense training"
     save(drawn_plot(drawn, f"{title}: tickets drawn early"), out / "drawn.png")
@@ -156,6 +158,11 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
         "end, and then the dense run alone can be shorter."
     )
     yield rule(found, summary.margin)
+
+
+def spacing(made: rt.Experiment) -> int:
+    """Environment steps from one mask to the next."""
+    return next(plan.every for plan in made.searches.values() if isinstance(plan, rt.DrawnEarly))
 
 
 def rule(found: Sequence[Bargain], margin: float) -> str:

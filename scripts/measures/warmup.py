@@ -169,7 +169,7 @@ def maps(matrices: Sequence[Matrix], title: str, agent: str, file: Path) -> Iter
 
 def sparsest(agents: Mapping[str, rt.Summary]) -> tuple[int]:
     """The level at which something can be lost."""
-    return (max(level.level for summary in agents.values() for level in summary.levels),)
+    return (max((level.level for summary in agents.values() for level in summary.levels), default=0),)
 
 
 def cells_less_dense(agents: Mapping[str, rt.Summary], heat: Heat) -> Cells:
