@@ -20,7 +20,7 @@ from measures.together import rehearsal, together
 from rich.console import Console
 from rich.table import Table
 
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.tickets.archive import write_whole
 
 PARTS = {

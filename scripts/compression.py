@@ -26,7 +26,7 @@ import rl_tickets as rt
 from rl_tickets.agents.anatomy import prunable_weights
 from rl_tickets.agents.linear import LinearPolicy
 from rl_tickets.agents.networks import network_of
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.looks import BLUE, INK, MUTED, ORANGE, save, sheet
 from rl_tickets.tickets.archive import write_whole
 from rl_tickets.tickets.scopes import Scope

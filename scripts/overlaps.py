@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 import rl_tickets as rt
+from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.lab.user_errors import mendable
 from rl_tickets.report.savings import SAME_DENSITY
 from rl_tickets.tickets.archive import write_whole
@@ -51,13 +52,13 @@ def table(folder: Path, of: str, others: list[str]) -> Iterator[str]:
     """Lines of Markdown: a row for each other search and density."""
     summary = rt.Summary.read(folder)
     ours = masks(folder / "tickets" / of)
-    levels = next(each.levels for each in summary.searches if each.name == of)
+    levels = summary.search(of).levels
     yield "| beside | density | seeds | shared [95 %] | by chance |\n|---|---:|---:|---:|---:|"
     for other in others:
         theirs = masks(folder / "tickets" / other)
         for level in levels:
             if found := list(pairs(ours, theirs, level.density)):
-                shared = rt.contrast([1 - one.kept_distance(two) for one, two in found], np.zeros(len(found)))
+                shared = mean_over_seeds([1 - one.kept_distance(two) for one, two in found])
                 span = f"{shared.difference:.3f} [{shared.interval.low:.3f}, {shared.interval.high:.3f}]"
                 chance = np.mean([by_chance(one, two) for one, two in found])
                 yield f"| {other} | {level.density:.3g} | {len(found)} | {span} | {chance:.3f} |"

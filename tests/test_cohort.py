@@ -303,7 +303,7 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
     total = 1 if issubclass(type(make(0)), PPO) else 24
     logs: list[Tags] = []
 
-    def log(model: BaseAlgorithm, level: int) -> None:
+    def log(model: BaseAlgorithm) -> None:
         logs.append(Tags())
         model.set_logger(logs[-1])
 

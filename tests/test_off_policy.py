@@ -270,7 +270,7 @@ def test_updates_are_sb3s_own_train(option: str) -> None:
     assert COHORTS.obstacle(make(0)) is None
     logs: list[Tags] = []
 
-    def log(model: BaseAlgorithm, level: int) -> None:
+    def log(model: BaseAlgorithm) -> None:
         logs.append(Tags())
         model.set_logger(logs[-1])
 

@@ -503,7 +503,7 @@ def test_one_seed_gives_values_and_no_verdict(tmp_path):
     few = "too few seeds"
     line = f"| imp | 0.4 | 60 % | 1 | 101.0 | 1.01 | +0.010 | – | {few} | 0 of 1 | +73.0 | {few} | {few} |"
     assert line in (folder / "report.md").read_text()
-    assert f"| imp | random_reinit | 4 | 1 | +0.276 | – | {few} |" in (folder / "report.md").read_text()
+    assert f"| imp | random_reinit | {few} / {few} | 4 | 1 | +0.276 | – | {few} |" in (folder / "report.md").read_text()
 
 
 def test_no_verdict_where_dense_learned_nothing(tmp_path):
@@ -528,7 +528,7 @@ def test_report_and_table_say_the_same(toy):
     text = (toy / "report.md").read_text()
     row = "| imp | 0.168 | 83 % | 48 | 99.00 [98.82, 99.18] | 0.99 [0.99, 0.99] | -0.010 | -0.012 | yes "
     assert f"{row}| 0 of 48 | +5.3 | yes | yes |" in text
-    assert "| imp | random_reinit | 4 | 48 | +0.276 [+0.276, +0.276] | < 0.001 | < 0.001 |" in text
+    assert "| imp | random_reinit | 0.168 / 0.168 | 4 | 48 | +0.276 [+0.276, +0.276] | < 0.001 | < 0.001 |" in text
     assert "| 0.168 | **+0.490 [+0.490, +0.490]** |" in text
     assert text.startswith("# Toy\n\n**IMP (imp) returns 0.28")
     assert "- `imp`: IMP(criterion=lamp, rewind=Rewind(at=0))\n" in text

@@ -238,7 +238,7 @@ def test_make_model_must_give_a_fresh_agent_with_an_environment() -> None:
 def test_the_users_logger_survives_a_restored_state() -> None:
     loggers: list[LearningRates] = []
 
-    def log(model: BaseAlgorithm, level: int) -> None:
+    def log(model: BaseAlgorithm) -> None:
         loggers.append(LearningRates())
         model.set_logger(loggers[-1])
 

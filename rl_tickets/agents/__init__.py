@@ -1,1 +1,1 @@
-"""All that knows Stable-Baselines3's insides: prunable weights, holding a mask, training state, training a level."""
+"""All that knows Stable-Baselines3's insides: prunable weights, holding a mask, training state, rebuilding."""

@@ -196,6 +196,15 @@ def rollout_steps(model: BaseAlgorithm) -> int:
     return steps * model.n_envs
 
 
+def whole_rollouts(steps: float, rollout: int) -> int:
+    """Environment steps, rounded up to whole rollouts of so many.
+
+    >>> whole_rollouts(100, 64)
+    128
+    """
+    return -(-int(steps) // rollout) * rollout
+
+
 def shortest_run(model: BaseAlgorithm) -> int:
     """Environment steps after which an agent has surely begun a second rollout and taken gradient steps.
 

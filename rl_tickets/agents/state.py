@@ -27,7 +27,7 @@ SCHEDULE = ("num_timesteps", "_current_progress_remaining", "exploration_rate", 
 class TrainingState:
     """Parts of a training state; a part that is None stays as it is in the agent it is restored to.
 
-    Environments have no part: training starts every segment from a reset with a seed of its own, see `training`.
+    Environments have no part: training starts every segment from a reset with a seed of its own, see `segments`.
     """
 
     weights: Part | None = None

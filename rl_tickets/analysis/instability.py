@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rl_tickets.agents.anatomy import whole_rollouts
 from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.state import TrainingState
 from rl_tickets.search.plan import DENSE, Outcome, Plan, Search, Setup
@@ -123,4 +124,4 @@ class Instability(Plan):
 
     def scaled(self, ratio: float, rollout: int) -> Instability:
         """See `Plan`; steps fall on whole rollouts, and those that fall together are one."""
-        return replace(self, at=tuple(sorted({-(-int(step * ratio) // rollout) * rollout for step in self.at})))
+        return replace(self, at=tuple(sorted({whole_rollouts(step * ratio, rollout) for step in self.at})))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from rl_tickets.evaluation.contrasts import Contrast, contrast
+from rl_tickets.evaluation.contrasts import Contrast, contrast, mean_over_seeds
 from rl_tickets.evaluation.families import holm
 from rl_tickets.evaluation.statistics import CONFIDENCE, Interval, checked
 
@@ -77,7 +76,7 @@ def stability(barriers: ArrayLike, floors: ArrayLike, *, margin: float = 0.0) ->
     if not margin >= 0:
         raise ValueError(f"the margin must be at least 0, in units of the return, got {margin}")
     found, noise = checked("barriers", barriers, (1,)), checked("floors", floors, (1,))
-    mean, excess = contrast(found, np.zeros_like(found)), contrast(found, noise)
+    mean, excess = mean_over_seeds(found), contrast(found, noise)
     beyond = contrast(found, noise + margin)
     return Stability(mean.difference, mean.interval, float(noise.mean()), excess, margin, beyond.p)
 

@@ -72,7 +72,7 @@ def inactive(found: Wiring, connections: Mapping[str, Connections], zero: Zero) 
         mine = connections[layer.name]
         moving = ~_columns(layer.name, found, constant)
         if mine.recurrent is not None:
-            alone: Bools = _zero_units(mine, moving, found, constant, zero)
+            alone: Bools = _zero_units(mine, moving, zero)
         else:
             alone = np.logical_not((mine.incoming & moving).any(1))
             alone &= np.array([_can_go(layer.name, unit, found, connections, zero) for unit in range(len(alone))])
@@ -112,7 +112,7 @@ def _can_go(source: str, unit: int, found: Wiring, connections: Mapping[str, Con
     )
 
 
-def _zero_units(mine: Connections, moving: Bools, found: Wiring, constant: Mapping[str, Bools], zero: Zero) -> Bools:
+def _zero_units(mine: Connections, moving: Bools, zero: Zero) -> Bools:
     """An LSTM's units that stay zero from the first step on: the candidates of their cells are zero for ever.
 
     As the largest set whose units hear nothing, at first or of anything outside the set.

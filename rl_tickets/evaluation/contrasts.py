@@ -82,6 +82,21 @@ def contrast(ticket_scores: ArrayLike, control_scores: ArrayLike) -> Contrast:
     return Contrast(seeds, difference, Interval(float(span.low), float(span.high)), float(test.pvalue))
 
 
+def mean_over_seeds(values: ArrayLike) -> Contrast:
+    """The mean of one number for each training seed, with Student's interval, held against 0.
+
+    Args:
+        values: shape (seeds,).
+
+    Raises:
+        ValueError: there are none, or one is not finite.
+
+    >>> mean_over_seeds([0.5, 1.0, 0.0, 0.5, 0.5]).difference
+    0.5
+    """
+    return contrast(values, np.zeros(np.shape(values)))
+
+
 def adjusted(family: Sequence[Contrast]) -> list[float]:
     """The p of each, adjusted over all of them (Holm); of none there is none.
 

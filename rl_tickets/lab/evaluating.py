@@ -23,7 +23,7 @@ from rl_tickets.evaluation.returns import RandomPolicy, play, play_both_ways
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import returns_row, sampled_return
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.report import Summary, write_report
 from rl_tickets.report.rows import LevelRow, Row, Run
 from rl_tickets.report.tables import append_rows, read_layers, read_levels, read_series, settle

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, Literal
 
+from rl_tickets.agents.anatomy import whole_rollouts
 from rl_tickets.agents.making import MakeModel
 from rl_tickets.evaluation.failures import FAILED_BELOW
 from rl_tickets.evaluation.returns import MakeEnv
@@ -244,7 +245,7 @@ class Experiment:
         """
         ratio = total_timesteps / self.total_timesteps
         searches = {name: plan.scaled(ratio, rollout) for name, plan in self.searches.items()}
-        segment = None if self.segment is None else -(-int(self.segment * ratio) // rollout) * rollout or rollout
+        segment = None if self.segment is None else whole_rollouts(self.segment * ratio, rollout) or rollout
         warmup = int(self.warmup * ratio)
         return replace(self, total_timesteps=total_timesteps, searches=searches, warmup=warmup, segment=segment)
 

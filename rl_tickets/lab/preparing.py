@@ -20,7 +20,7 @@ from rl_tickets.evaluation.spaces import check_env
 from rl_tickets.lab.description import Description, known
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.trainers import Plain
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import configure
@@ -21,6 +20,7 @@ from rl_tickets.lab.callbacks import TellProgress, made
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.recording import Recorder
 from rl_tickets.lab.store import Store
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.lab.user_errors import naming
 from rl_tickets.report.rows import Run as Identity
 from rl_tickets.search.driving import side_by_side
@@ -178,9 +178,9 @@ class _Driving:
                 played = self._recorder.play(list(runs.values()))
             share = (time.monotonic() - began) / len(runs)
             each = zip(runs.items(), played, strict=True)
-            return {key: self._record(*key, run, episodes, share) for (key, run), episodes in each}
+            return {key: self._record(key[0], run, episodes, share) for (key, run), episodes in each}
 
-    def _record(self, seed: int, place: int, run: Run, played: Played, seconds: float) -> Trained:
+    def _record(self, seed: int, run: Run, played: Played, seconds: float) -> Trained:
         with _telling([self._recorder.identity(seed, run.request)]):
             return self._recorder.record(seed, run, played, self._before.get(seed), seconds)
 
@@ -208,7 +208,7 @@ class _Driving:
         return CallbackList(callbacks)
 
 
-def _log(folder: Path, model: BaseAlgorithm, request: Training) -> None:
+def _log(folder: Path, model: BaseAlgorithm) -> None:
     model.set_logger(configure(str(folder), ["tensorboard"]))
 
 
@@ -229,14 +229,3 @@ def _telling(runs: Sequence[Identity]) -> Iterator[None]:
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         told = f"{runs[0]}{others}: {kind}{error}"
         raise (LeakError(told) if isinstance(error, LeakError) else RuntimeError(told)) from error
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread: results depend on their number, and processes share the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,13 +9,13 @@ from typing import Self
 import numpy as np
 from matplotlib.figure import Figure
 
-from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
+from rl_tickets.evaluation.contrasts import Contrast, adjusted, mean_over_seeds
 
 from . import looks
-from .judging import TOO_FEW
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
-from .summary import SearchSummary, Summary
-from .wording import between, p_cell, plain, ratio
+from .shown import p_or_few
+from .summary import Summary
+from .wording import between, plain, ratio
 
 HEADS = (
     "search",
@@ -57,7 +57,7 @@ class Bargain:
     @property
     def lost(self) -> Contrast:
         """The same over seeds."""
-        return _over_seeds(self.less)
+        return mean_over_seeds([*self.less.values()])
 
     @classmethod
     def of(cls, summary: Summary, family: str, search: str, full: str, threshold: float) -> Self:
@@ -66,7 +66,7 @@ class Bargain:
         Raises:
             ValueError: a search that is not there, or scores that have no scale.
         """
-        ours, theirs = (_search(summary, name).levels for name in (search, full))
+        ours, theirs = (summary.search(name).levels for name in (search, full))
         last = max(ours, key=lambda level: level.level)
         twin = next((level for level in theirs if level.level == last.level), None)
         seeds = sorted({*last.normalised_scores} & {*(twin.normalised_scores if twin else ())})
@@ -86,20 +86,8 @@ class Bargain:
         """A row under `HEADS`; p of what is lost, adjusted."""
         steps = (f"{self.taken:,.0f}", f"{self.whole:,.0f}", f"{100 * self.saved:.0f} %")
         lost = between(self.lost.difference, self.lost.interval)
-        shown = p_cell(p) if self.lost.enough else TOO_FEW
+        shown = p_or_few(self.lost, p)
         return self.search, plain(self.threshold), str(self.lost.seeds), *steps, ratio(self.full), lost, shown
-
-
-def _search(summary: Summary, name: str) -> SearchSummary:
-    for each in summary.searches:
-        if each.name == name:
-            return each
-    names = ", ".join(each.name for each in summary.searches)
-    raise ValueError(f"{summary.name} has no search {name!r}; it has {names}")
-
-
-def _over_seeds(less: Mapping[int, float]) -> Contrast:
-    return contrast(list(less.values()), [0.0] * len(less))
 
 
 def pooled(bargains: Sequence[Bargain]) -> dict[float, Contrast]:
@@ -108,7 +96,7 @@ def pooled(bargains: Sequence[Bargain]) -> dict[float, Contrast]:
     for threshold in sorted({each.threshold for each in bargains}):
         families = [each.less for each in bargains if each.threshold == threshold]
         seeds = sorted(set.intersection(*({*less} for less in families)))
-        found[threshold] = _over_seeds({seed: statistics.mean(less[seed] for less in families) for seed in seeds})
+        found[threshold] = mean_over_seeds([statistics.mean(less[seed] for less in families) for seed in seeds])
     return found
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_tickets.analysis.stability import Stability, judged_together, stability
-from rl_tickets.evaluation.contrasts import contrast
+from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.tickets.archive import write_whole
 
 from . import looks
@@ -135,7 +135,7 @@ def _nats(seeds: Sequence[float]) -> str:
     """Mean over seeds and its interval."""
     if not np.isfinite(seeds).all():
         return "–"
-    mean = contrast(seeds, np.zeros(len(seeds)))
+    mean = mean_over_seeds(seeds)
     return spanned(mean.difference, mean.interval)
 
 

@@ -13,12 +13,11 @@ from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 from rl_tickets.evaluation.failures import share_interval
 
 from . import looks
-from .headline import LEVEL
-from .judging import TOO_FEW
 from .looks import BLUE, INK, MUTED
 from .rows import Series
+from .shown import emphasised, p_or_few
 from .summary import Summary
-from .wording import between, p_cell, plain, ratio, signed
+from .wording import between, plain, ratio, signed
 
 NETWORKS = ("whole", "actor", "critic")
 HEADS = (
@@ -198,7 +197,7 @@ class Stopped:
             f"{100 * self.saved:.0f} %",
             false,
             between(lost.difference, lost.interval),
-            p_cell(p) if lost.enough else TOO_FEW,
+            p_or_few(lost, p),
             f"{self.worse(self.scores)} of {self.count}",
             f"{self.worse(self.drawn.again)} of {self.count}",
         )
@@ -224,16 +223,11 @@ def drawn_table(drawn: Sequence[Drawn]) -> Iterator[str]:
     less = [[each.less_final(each.early[step]) for step in steps] for each in drawn]
     ps = iter(adjusted([at for row in less for at in row]))
     for each, row in zip(drawn, less, strict=True):
-        told = [_cell(at, next(ps)) for at in row]
+        told = [emphasised(at, next(ps)) for at in row]
         noise = each.less_final(each.again)
         told.append(between(noise.difference, noise.interval))
         final = (each.search, plain(each.density), ratio(each.mean), f"{each.failed} of {len(each.final)}")
         yield f"| {' | '.join((*final, *told))} |"
-
-
-def _cell(found: Contrast, p: float) -> str:
-    text = between(found.difference, found.interval)
-    return f"**{text}**" if found.enough and p < LEVEL else text
 
 
 def drawn_plot(drawn: Sequence[Drawn], title: str) -> Figure:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from .contrasts import Beside
 from .judging import LevelSummary
+from .shown import is_shown
 from .summary import SearchSummary, Summary
 from .wording import between, counted, listed, number, p_value, percent, plain, ranged
-
-LEVEL = 0.05
 
 
 def headline(summary: Summary) -> str:
@@ -48,13 +47,13 @@ def _contrasted(first: SearchSummary, beside: Sequence[Beside]) -> str:
     if not found:
         seeds = ranged(sorted(each.mean.seeds for each in beside))
         return f"Too few seeds ({seeds}) to set {_spoken(first)} apart from {listed(few)}"
-    shown = [each for each in found if each.p < LEVEL]
+    shown = [each for each in found if is_shown(each.mean, each.p)]
     parts = []
     for more, word in ((True, "more"), (False, "less")):
         group = [each for each in shown if (each.mean.difference > 0) == more]
         if group:
             parts.append(f"returns {listed([_difference(each, word) for each in group])}")
-    rest = [each for each in found if each.p >= LEVEL]
+    rest = [each for each in found if not is_shown(each.mean, each.p)]
     if rest:
         named = [
             f"{each.other} ({between(each.mean.difference, each.mean.interval)}, {p_value(each.p)})" for each in rest

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from rl_tickets.evaluation.failures import EXCESS
 
 from . import effective, reading, speed
-from .contrasts import AtDensity, Beside
+from .contrasts import Beside
 from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
-from .headline import LEVEL, headline, while_training
-from .judging import TOO_FEW, LevelSummary
+from .headline import headline, while_training
+from .judging import LevelSummary
 from .notes import notes
+from .shown import emphasised, p_or_few
 from .summary import Summary
 from .turning import turning
 from .wording import (
@@ -162,20 +163,16 @@ def _beside(each: Beside) -> tuple[str, ...]:
 
 def _averaged(each: Beside) -> tuple[str, str, str]:
     """Difference, p, and p adjusted."""
-    p = [p_cell(value) for value in (each.mean.p, each.p)]
-    shown = p if each.mean.enough else ["–", TOO_FEW]
-    return between(each.mean.difference, each.mean.interval), shown[0], shown[1]
+    alone = p_cell(each.mean.p) if each.mean.enough else "–"
+    return between(each.mean.difference, each.mean.interval), alone, p_or_few(each.mean, each.p)
 
 
 def _at_each(found: Sequence[Beside]) -> str:
     """A row for each density, a column for each pair of searches."""
     heads = ("density", *(f"{each.search} − {each.other}" for each in found))
-    return _table(heads, by_density([[(at.density, _at(at)) for at in each.levels] for each in found]))
-
-
-def _at(at: AtDensity) -> str:
-    text = between(at.contrast.difference, at.contrast.interval)
-    return f"**{text}**" if at.contrast.enough and at.p < LEVEL else text
+    return _table(
+        heads, by_density([[(at.density, emphasised(at.contrast, at.p)) for at in each.levels] for each in found])
+    )
 
 
 def _normalised(level: LevelSummary) -> str:

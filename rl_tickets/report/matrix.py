@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 
 from . import looks
-from .headline import LEVEL
-from .judging import TOO_FEW, LevelSummary
+from .judging import LevelSummary
 from .looks import INK
+from .shown import is_shown, p_or_few
 from .summary import Summary
-from .wording import between, p_cell, p_value
+from .wording import between, p_value
 
 COLOURS = "RdBu"
 LEAST = 3.2
@@ -136,12 +136,8 @@ def scores_of(
 
 
 def _levels(summary: Summary, search: str, levels: Collection[int] | None) -> Sequence[LevelSummary]:
-    for each in summary.searches:
-        if each.name == search:
-            told = (level for level in each.levels if levels is None or level.level in levels)
-            return sorted(told, key=lambda level: level.level)
-    names = ", ".join(each.name for each in summary.searches)
-    raise ValueError(f"{summary.name} has no search {search!r}; it has {names}")
+    told = (level for level in summary.search(search).levels if levels is None or level.level in levels)
+    return sorted(told, key=lambda level: level.level)
 
 
 def heat_maps(
@@ -184,14 +180,13 @@ def _write(axes: Axes, matrix: Matrix, norm: TwoSlopeNorm, colours: Colormap) ->
         at = (matrix.targets.index(place[1]), matrix.sources.index(place[0]))
         red, green, blue, _ = colours(norm(cell.difference))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        shown = cell.enough and matrix.p[place] < LEVEL
         axes.annotate(
             f"{cell.difference:+.2f}",
             at,
             ha="center",
             va="center",
             fontsize=8.5,
-            fontweight="bold" if shown else "normal",
+            fontweight="bold" if is_shown(cell, matrix.p[place]) else "normal",
             color="white" if dark else INK,
         )
 
@@ -202,7 +197,7 @@ def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Ite
         yield f"| {' | '.join((up, across, *HEADS))} |"
         yield "|---|---|---:|---:|---:|---:|"
     for (source, target), cell in matrix.cells.items():
-        p = p_cell(matrix.p[source, target]) if cell.enough else TOO_FEW
+        p = p_or_few(cell, matrix.p[source, target])
         told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
         yield f"| {' | '.join((source, target, *told))} |"
     if matrix.mean is not None and matrix.mean.enough:

@@ -1,4 +1,4 @@
-"""What an experiment found: scores, verdicts and headline, from its rows alone."""
+"""What an experiment found: scores, verdicts and contrasts, from its rows alone."""
 
 import dataclasses
 import io
@@ -122,6 +122,14 @@ class Summary:
             sizes=tuple(sizes(results.sizes)),
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
+
+    def search(self, name: str) -> SearchSummary:
+        """The search of that label; ValueError names those that there are."""
+        found = next((each for each in self.searches if each.name == name), None)
+        if found is None:
+            names = ", ".join(each.name for each in self.searches)
+            raise ValueError(f"{self.name} has no search {name!r}; it has {names}")
+        return found
 
     @cached_property
     def power(self) -> Power | None:

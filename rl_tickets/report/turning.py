@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from .contrasts import Beside
-from .headline import LEVEL
 from .judging import LevelSummary
+from .shown import is_shown
 from .summary import Summary
 from .wording import between, listed, p_value, plain
 
@@ -41,7 +41,7 @@ def turning(summary: Summary) -> str:
 
 def _shown(each: Beside) -> int:
     """What a contrast shows: 1 that the search returns more, -1 less, 0 neither."""
-    if not each.mean.enough or each.p >= LEVEL:
+    if not is_shown(each.mean, each.p):
         return 0
     return 1 if each.mean.difference > 0 else -1
 

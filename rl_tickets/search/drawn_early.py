@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.agents.anatomy import rollout_steps, whole_rollouts
 from rl_tickets.agents.generators import derived_seed
 from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.search.imp import IMP
@@ -109,7 +109,7 @@ class DrawnEarly(IMP):
         super().check_agent(model, setup)
         self.rewind.check_shortened(model)
         rollout = rollout_steps(model)
-        if -(-self.at[-1] // rollout) * rollout >= setup.total_timesteps:
+        if whole_rollouts(self.at[-1], rollout) >= setup.total_timesteps:
             raise ValueError(
                 f"step {self.at[-1]} is beyond the last rollout, of {rollout} environment steps, that starts within "
                 f"the budget of {setup.total_timesteps}; draw the last ticket earlier"
@@ -117,6 +117,6 @@ class DrawnEarly(IMP):
 
     def scaled(self, ratio: float, rollout: int) -> DrawnEarly:
         """See `Plan`; steps fall on whole rollouts, and those that fall together are one."""
-        rewind = replace(self.rewind, at=-(-int(self.rewind.at * ratio) // rollout) * rollout)
-        at = tuple(sorted({-(-int(step * ratio) // rollout) * rollout for step in self.at}))
+        rewind = replace(self.rewind, at=whole_rollouts(self.rewind.at * ratio, rollout))
+        at = tuple(sorted({whole_rollouts(step * ratio, rollout) for step in self.at}))
         return replace(self, rewind=rewind, at=at, every=max(1, int(self.every * ratio)))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_tickets.agents.anatomy import rollout_steps
+from rl_tickets.agents.anatomy import rollout_steps, whole_rollouts
 from rl_tickets.agents.making import built
 from rl_tickets.agents.networks import Network, demand_network, network_of, prunable_in
 from rl_tickets.agents.saliency import AgentCriterion, criterion_of
@@ -243,7 +243,7 @@ class IMP(Plan):
     def check_agent(self, model: BaseAlgorithm, setup: Setup) -> None:
         """See `Plan`."""
         rollout = rollout_steps(model)
-        if -(-self.rewind.at // rollout) * rollout >= setup.total_timesteps:
+        if whole_rollouts(self.rewind.at, rollout) >= setup.total_timesteps:
             raise ValueError(
                 f"rewind point {self.rewind.at} is beyond the last rollout, of {rollout} environment steps, that "
                 f"starts within the budget of {setup.total_timesteps}; choose an earlier one"
@@ -269,7 +269,7 @@ class IMP(Plan):
         bird = self.early_bird
         if bird is not None:
             bird = replace(bird, every=max(1, int(bird.every * ratio)), after=int(bird.after * ratio))
-        at = -(-int(self.rewind.at * ratio) // rollout) * rollout
+        at = whole_rollouts(self.rewind.at * ratio, rollout)
         return replace(self, rewind=replace(self.rewind, at=at), early_bird=bird)
 
 

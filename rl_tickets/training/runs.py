@@ -47,7 +47,7 @@ class Setting:
     boundaries: tuple[int, ...] = (0,)
     warmup: int = 0
     callback: Callable[[], BaseCallback] | None = None
-    log: Callable[[BaseAlgorithm, Training], None] | None = None
+    log: Callable[[BaseAlgorithm], None] | None = None
     checkpoint: Callable[[Progress], None] | None = None
 
 
@@ -77,7 +77,7 @@ class Run:
         # Once, so that `learn` does not do it behind our back.
         model._last_obs = model.get_env().reset()  # type: ignore[assignment, union-attr]
         if setting.log is not None:
-            setting.log(model, request)
+            setting.log(model)
         if request.start is not None and (resume is None or request.trim is not None):
             request.start.restore(model)
         # Not `Mask.dense`: what it has to say was said before the first level.

@@ -11,7 +11,7 @@ import tyro
 
 import rl_tickets as rt
 from measures.lockstep import lockstep
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.looks import save
 from rl_tickets.report.tables import read_levels
 from rl_tickets.tickets.archive import write_whole

@@ -1,18 +1,16 @@
 """What SB3's own callbacks cost in a cohort, against what they cost plainly."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 
-import rl_tickets as rt
-from measures.cohorts import runs
+from measures.cohorts import cohort_seconds, plain_seconds
 from measures.rows import Row, row
-from rl_tickets.training.trainers import learn
 
 MEMBERS, STEPS = 8, 16_384
 
@@ -30,7 +28,9 @@ def evaluating_and_saving(folder: Path) -> BaseCallback:
 
 def callbacks(pairs: int) -> Iterator[Row]:
     """Seconds that they add to each member, and to an agent trained alone."""
-    _cohort(None)
+    plain = partial(plain_seconds, make_pendulum, STEPS)
+    cohort = partial(cohort_seconds, make_pendulum, STEPS, MEMBERS)
+    cohort()  # Compiled from here on.
     found = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -38,23 +38,7 @@ def callbacks(pairs: int) -> Iterator[Row]:
             return evaluating_and_saving(Path(tempfile.mkdtemp(dir=folder)))
 
         for _ in range(pairs):
-            plain, cohort = (seconds(asked) - seconds(None) for seconds in (_plain, _cohort))
-            found.append((plain, cohort))
+            found.append((plain(callback=asked) - plain(), cohort(callback=asked) - cohort()))
     name = f"EvalCallback and CheckpointCallback, PPO on Pendulum, {MEMBERS} members"
-    yield row(f"{name}: seconds that they add to plain SB3", [plain for plain, _ in found])
-    yield row(f"{name}: added in a cohort / added to plain SB3", [cohort / plain for plain, cohort in found], "<= 1")
-
-
-def _plain(callback: Callable[[], BaseCallback] | None) -> float:
-    (run,) = runs(make_pendulum, STEPS, 1, callback)
-    began = time.perf_counter()
-    learn(run)
-    return time.perf_counter() - began
-
-
-def _cohort(callback: Callable[[], BaseCallback] | None) -> float:
-    """Per member."""
-    trained = runs(make_pendulum, STEPS, MEMBERS, callback)
-    began = time.perf_counter()
-    rt.Cohorts().start()(trained)
-    return (time.perf_counter() - began) / MEMBERS
+    yield row(f"{name}: seconds that they add to plain SB3", [added for added, _ in found])
+    yield row(f"{name}: added in a cohort / added to plain SB3", [ours / theirs for theirs, ours in found], "<= 1")

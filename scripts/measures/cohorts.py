@@ -22,6 +22,7 @@ from rl_tickets.training.runs import Run, Setting
 from rl_tickets.training.trainers import learn
 
 MakeModel = Callable[[int], BaseAlgorithm]
+MakeCallback = Callable[[], BaseCallback]
 
 
 def make_cartpole(seed: int) -> PPO:
@@ -41,27 +42,25 @@ def make_lunarlander(seed: int) -> PPO:
     return PPO("MlpPolicy", env, **zoo, seed=seed, device="cpu")
 
 
-def runs(
-    make_model: MakeModel, steps: int, count: int, callback: Callable[[], BaseCallback] | None = None
-) -> list[Run]:
+def runs(make_model: MakeModel, steps: int, count: int, callback: MakeCallback | None = None) -> list[Run]:
     """Dense runs of so many seeds."""
     return [Run(Setting(make_model, s, steps, callback=callback, log=_quiet), Training(0)) for s in range(count)]
 
 
-def _quiet(model: BaseAlgorithm, level: int) -> None:
+def _quiet(model: BaseAlgorithm) -> None:
     model.set_logger(Logger(None, []))
 
 
-def plain_seconds(make_model: MakeModel, steps: int) -> float:
-    (run,) = runs(make_model, steps, 1)
+def plain_seconds(make_model: MakeModel, steps: int, callback: MakeCallback | None = None) -> float:
+    (run,) = runs(make_model, steps, 1, callback)
     began = time.perf_counter()
     learn(run)
     return time.perf_counter() - began
 
 
-def cohort_seconds(make_model: MakeModel, steps: int, members: int) -> float:
+def cohort_seconds(make_model: MakeModel, steps: int, members: int, callback: MakeCallback | None = None) -> float:
     """Per member."""
-    trained = runs(make_model, steps, members)
+    trained = runs(make_model, steps, members, callback)
     began = time.perf_counter()
     rt.Cohorts().start()(trained)
     return (time.perf_counter() - began) / members

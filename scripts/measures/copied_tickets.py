@@ -9,6 +9,7 @@ from scipy import stats
 
 import rl_tickets as rt
 from rl_tickets.analysis.stability import Stability
+from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.report.barriers import BarrierRow, rounded_density, stabilities
 from rl_tickets.report.judging import LevelSummary
 from rl_tickets.report.wording import between, p_value
@@ -85,7 +86,7 @@ def association(tickets: Sequence[CopiedTicket]) -> str:
         )
         for seed in sorted(seeds)
     ]
-    found = rt.contrast(ranked, [0.0] * len(ranked))
+    found = mean_over_seeds(ranked)
     return (
         "Within a seed, barriers (less their noise floors) and returns of its tickets have a rank correlation of "
         f"{between(found.difference, found.interval)} ({p_value(found.p)}; Spearman's, mean over {len(ranked)} seeds): "
@@ -116,5 +117,5 @@ def ticket_table(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterat
 def excess_of(ticket: CopiedTicket, scale: float) -> str:
     """Barrier less noise floor in units of a scale of returns, with its interval."""
     seeds = [excess / scale for excess in ticket.excess.values()]
-    found = rt.contrast(seeds, [0.0] * len(seeds))
+    found = mean_over_seeds(seeds)
     return between(found.difference, found.interval)

@@ -17,7 +17,7 @@ from rl_tickets.agents.making import fresh_agent
 from rl_tickets.analysis.lines import grid
 from rl_tickets.lab.executors import local_processes
 from rl_tickets.lab.store import Store
-from rl_tickets.lab.task import one_thread
+from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.barriers import (
     BarrierRow,
     barrier_plot,

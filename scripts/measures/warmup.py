@@ -219,5 +219,5 @@ def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
 
 def sparsest_typical(summary: rt.Summary, search: str) -> str:
     """The sparsest density at which a search typically does as well as dense."""
-    level = next(each.sparsest_typical for each in summary.searches if each.name == search)
+    level = summary.search(search).sparsest_typical
     return "–" if level is None else f"{level.density:.3g}"
