@@ -528,7 +528,7 @@ def test_report_and_table_say_the_same(toy):
     text = (toy / "report.md").read_text()
     row = "| imp | 0.168 | 83 % | 48 | 99.00 [98.82, 99.18] | 0.99 [0.99, 0.99] | -0.010 | -0.012 | yes "
     assert f"{row}| 0 of 48 | +5.3 | yes | yes |" in text
-    assert "| imp | random_reinit | 0.168 / 0.168 | 4 | 48 | +0.276 [+0.276, +0.276] | < 0.001 | < 0.001 |" in text
+    assert "| imp | random_reinit | 0.168 / 0.8 | 4 | 48 | +0.276 [+0.276, +0.276] | < 0.001 | < 0.001 |" in text
     assert "| 0.168 | **+0.490 [+0.490, +0.490]** |" in text
     assert text.startswith("# Toy\n\n**IMP (imp) returns 0.28")
     assert "- `imp`: IMP(criterion=lamp, rewind=Rewind(at=0))\n" in text

@@ -12,7 +12,7 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_tickets.agents.layers import WiringError
-from rl_tickets.agents.making import fresh_agent
+from rl_tickets.agents.making import built, fresh_agent
 from rl_tickets.agents.wiring import wiring
 from rl_tickets.evaluation.acting import RandomPolicy
 from rl_tickets.evaluation.returns import play
@@ -127,11 +127,8 @@ def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:
 
 
 def _initial(experiment: Experiment, seed: int) -> dict[str, torch.Tensor]:
-    model = fresh_agent(experiment.make_model, seed)
-    weights = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
-    if (env := model.get_env()) is not None:
-        env.close()
-    return weights
+    with built(experiment.make_model, seed) as model:
+        return {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
 
 
 def _joined(experiment: Experiment, model: BaseAlgorithm) -> Experiment:
