@@ -47,7 +47,7 @@ def logged(
     make: Callable[[int], BaseAlgorithm], request: Training, **settings: Any
 ) -> tuple[BaseAlgorithm, list[float]]:
     logger = LearningRates()
-    model, _ = train(Setting(make, 0, log=lambda model, level: model.set_logger(logger), **settings), request)
+    model, _ = train(Setting(make, 0, log=lambda model: model.set_logger(logger), **settings), request)
     return model, logger.seen
 
 
