@@ -20,7 +20,7 @@ COLOURS = "viridis"
 
 def apart_maps(drawn: Sequence[Drawn], title: str) -> Figure:
     """A row for each search and density, a column for each network; means over seeds, 1 is chance."""
-    networks = [name for name in NETWORKS if any(_told(_mean(each, name)) for each in drawn)]
+    networks = [name for name in NETWORKS if any(_compared(_mean(each, name)) for each in drawn)]
     figure = looks.sheet(SIDE * len(networks) + 2.0, (SIDE - 0.15) * len(drawn) + 0.9)
     grid = figure.subplots(len(drawn), len(networks), squeeze=False, sharex=True, sharey=True)
     for row, each in zip(grid, drawn, strict=True):
@@ -47,7 +47,7 @@ def _mean(drawn: Drawn, network: str) -> NDArray[np.float64]:
     return np.asarray(np.mean(runs, axis=0))
 
 
-def _told(values: NDArray[np.float64]) -> bool:
+def _compared(values: NDArray[np.float64]) -> bool:
     """Whether any two masks were compared: an agent need not have that network."""
     return bool(np.isfinite(values[~np.eye(len(values), dtype=bool)]).any())
 

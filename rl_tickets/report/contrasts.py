@@ -101,15 +101,11 @@ def _beside(search: str, other: str, paired: Sequence[Pair], *, control: bool) -
     single = [_contrast([pair], sorted(_seeds(*pair))) for pair in pairs]
     adjusted = holm([each.p for each in single])
     at = [
-        AtDensity(pair[0].density, each, float(p), (_typical(pair[0]), _typical(pair[1])))
-        for pair, each, p in zip(pairs, single, adjusted, strict=True)
+        AtDensity(one.density, each, float(p), (one.typical, two.typical))
+        for (one, two), each, p in zip(pairs, single, adjusted, strict=True)
     ]
     mean = _contrast(pairs, seeds)
     return Beside(search, other, control, mean, mean.p, 1, tuple(at))
-
-
-def _typical(level: LevelSummary) -> bool | None:
-    return level.comparison.typical if level.comparison else None
 
 
 def _with_tickets(levels: Sequence[LevelSummary], controls: Sequence[LevelSummary]) -> list[Pair]:

@@ -85,7 +85,7 @@ def _against_dense(summary: Summary, first: SearchSummary) -> str:
         at = f"every tested density, {listed([plain(density) for density in where])}" if every else _at(where)
         runs = f"{_seeds(asked[0])} against {counted(len(summary.dense.scores), 'dense run')}"
         return f"matches at {at} ({runs})"
-    typical = [level.density for level in asked if level.comparison and level.comparison.typical]
+    typical = [level.density for level in asked if level.typical]
     said = [f"is typical at {_at(typical)}"] if typical else []
     undecided = [level for level in asked if level.matches is None]
     if undecided:

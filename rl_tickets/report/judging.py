@@ -56,6 +56,11 @@ class LevelSummary:
     not say."""
 
     @property
+    def typical(self) -> bool | None:
+        """Whether it is shown typically to do as well as dense; None as for `matches`."""
+        return self.comparison.typical if self.comparison else None
+
+    @property
     def matches(self) -> bool | None:
         """Whether it is shown to match dense; None where nothing was compared or there are too few seeds."""
         return self.comparison.matches if self.comparison else None

@@ -47,11 +47,13 @@ class Savings:
         """Of every search of the experiment that trained a level 0 of its own in fewer steps than the dense runs."""
         groups = {label: [row for row in rows if row.run.label == label] for label in (DENSE, *searches.proper)}
         own = {row.run.search for row in rows if row.run.level == 0}
-        whole = [label for label in searches.proper if groups[label] and searches.described[label].name not in own]
+        described = {label: searches.described[label] for label in searches.proper}
+        whole = [label for label, each in described.items() if groups[label] and each.name not in own]
         found = []
-        for label in (label for label in searches.proper if searches.described[label].name in own):
-            wanted = searches.described[label].looks_for
-            full = next((other for other in whole if searches.described[other].looks_for == wanted), "")
+        for label, each in described.items():
+            if each.name not in own:
+                continue
+            full = next((other for other in whole if described[other].looks_for == each.looks_for), "")
             lost = _lost(groups[label], groups.get(full, []), anchors)
             looking = [row for row in rows if row.run.search == label and row.run.label in searches.aside]
             found.append(cls.of(label, groups[label], groups[DENSE], full, lost, looking))

@@ -44,8 +44,8 @@ class Described:
         settings = described.get("settings")
         text = text_of({"type": plan, **settings}) if isinstance(settings, dict) else str(settings or "")
         aside = tuple(map(str, described.get("aside", ())))
-        told = settings if isinstance(settings, dict) else {}
-        looks_for = text_of({key: value for key, value in told.items() if key not in ENDING})
+        kept = settings if isinstance(settings, dict) else {}
+        looks_for = text_of({key: value for key, value in kept.items() if key not in ENDING})
         return cls(name, plan, text, None if control_of is None else str(control_of), aside, looks_for)
 
     @classmethod

@@ -43,7 +43,7 @@ class SearchSummary:
     @property
     def sparsest_typical(self) -> LevelSummary | None:
         """The sparsest level that typically does as well as dense."""
-        typical = [level for level in self.levels if level.comparison and level.comparison.typical]
+        typical = [level for level in self.levels if level.typical]
         return min(typical, key=lambda level: level.density, default=None)
 
 

@@ -9,7 +9,7 @@ from .summary import Summary
 from .wording import between, listed, p_value, plain
 
 VERDICTS: dict[str, Callable[[LevelSummary], bool | None]] = {
-    "typical": lambda level: level.comparison.typical if level.comparison else None,
+    "typical": lambda level: level.typical,
     "reliable": lambda level: level.comparison.reliable if level.comparison else None,
     "matching": lambda level: level.matches,
 }

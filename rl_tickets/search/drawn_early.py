@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -115,8 +116,7 @@ class DrawnEarly(IMP):
                 f"the budget of {setup.total_timesteps}; draw the last ticket earlier"
             )
 
-    def scaled(self, ratio: float, rollout: int) -> DrawnEarly:
+    def scaled(self, ratio: float, rollout: int) -> Self:
         """See `Plan`; steps fall on whole rollouts, and those that fall together are one."""
-        rewind = replace(self.rewind, at=whole_rollouts(self.rewind.at * ratio, rollout))
         at = tuple(sorted({whole_rollouts(step * ratio, rollout) for step in self.at}))
-        return replace(self, rewind=rewind, at=at, every=max(1, int(self.every * ratio)))
+        return replace(super().scaled(ratio, rollout), at=at, every=max(1, int(self.every * ratio)))

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -264,7 +264,7 @@ class IMP(Plan):
         """See `Plan`."""
         return replace(self, rewind=self.rewind.on_grid(grid))
 
-    def scaled(self, ratio: float, rollout: int) -> IMP:
+    def scaled(self, ratio: float, rollout: int) -> Self:
         """See `Plan`; early-bird keeps its fractions of the budget too."""
         bird = self.early_bird
         if bird is not None:

@@ -58,7 +58,8 @@ class Rewind:
         counters: True also sets every other counter of step k.
         exploration: True lets exploration go where the part that holds it goes: DQN's epsilon is a schedule, `log_std`
             and SAC's entropy coefficient are weights; False goes on as the trained agent explores, and holds its
-            epsilon. Refused, as above, where training changes no exploration (TD3, discrete PPO).
+            epsilon. Refused, as above, where training changes no exploration (TD3, discrete PPO), and of an epsilon at
+            which training would end early.
 
     Raises:
         ValueError: `at` is negative, or no whole number.

@@ -167,9 +167,11 @@ def spacing(made: rt.Experiment) -> int:
 
 def rule(found: Sequence[Bargain], margin: float) -> str:
     """What follows for early-bird's default threshold."""
-    pooled_too = {"mean over criteria": list(found)}
+    criteria = by_family(found)
+    if len(criteria) > 1:
+        criteria["mean over criteria"] = list(found)
     told = []
-    for name, own in {**by_family(found), **pooled_too}.items():
+    for name, own in criteria.items():
         lost = pooled(own)
         each = "; ".join(f"{threshold:g}: {between(at.difference, at.interval)}" for threshold, at in lost.items())
         told.append(f"- {name}: **{_threshold(harmless_in(lost, margin))}** ({each})")
@@ -177,9 +179,8 @@ def rule(found: Sequence[Bargain], margin: float) -> str:
     return (
         "The rule for early-bird's default threshold: the largest up to which tickets are shown to return less than "
         f"the full search's by no more than {margin:g}, since the 95 % interval of the difference lies wholly above "
-        f"-{margin:g}:\n\n{listed}\n\nIt must be shown of every criterion by itself: "
-        f"**{_threshold(largest_harmless(found, margin))}**. (The mean over criteria, seed by seed, was the rule until "
-        "a quarter of the first runs was done; in it what one gains hides what the other loses.)"
+        f"-{margin:g}:\n\n{listed}\n\nIt must be shown of every criterion by itself, since in a mean what one gains "
+        f"hides what the other loses: **{_threshold(largest_harmless(found, margin))}**."
     )
 
 
