@@ -108,19 +108,19 @@ def test_warmup_is_varied_with_rate_and_rewind_point(measures: ModuleType, tmp_p
 def test_copies_play_on_the_lines_between_them(measures: ModuleType, tmp_path: Path) -> None:
     from measures.instability import REINIT, AskedLines, copied, lines_of, report
 
-    made = copied(LITTLE, steps=(0, 64), late=(64,), densities=(1.0, 0.2), controls=REINIT)
+    made = copied(LITTLE, steps=(0, 64), late=(64,), densities=(1.0, 0.2), controls=REINIT, controls_at=(0, 64))
     summary = rt.run(made, jobs=1, out=tmp_path)
     asked = AskedLines(seeds=2, jobs=1, out=tmp_path, points=3, episodes=2)
     lines = list(lines_of(made, summary, asked))
     copies = [("dense", 1.0, 0), ("dense", 1.0, 64), ("imp", 0.2, 0), ("imp", 0.2, 64)]
-    copies += [("rewound_64", 0.2, 64), ("random_reinit", 0.2, 0)]
+    copies += [("rewound_64", 0.2, 64), ("random_reinit", 0.2, 0), ("random_reinit", 0.2, 64)]
     assert [(line.source, round(line.density, 1), line.step) for line in lines[::2]] == copies
     rows = [row for line in lines if (row := line.row()) is not None]
     assert [(row.seed, len(row.returns), row.floor >= 0) for row in rows] == [(0, 3, True), (1, 3, True)] * len(copies)
     ends = [rt.evaluate(lines[0]._agent(copy), made.make_env, episodes=2).mean() for copy in "ab"]
     assert [rows[0].returns[0], rows[0].returns[-1]] == pytest.approx(ends)
     told = "\n".join(report(rows, 1, made, summary, "Copies", "barriers.png"))
-    assert "Of 13 pairs of copies 1 are left out, since one of the two diverged." in told
+    assert "Of 15 pairs of copies 1 are left out, since one of the two diverged." in told
     assert "Of 3 tickets, 0 are stable" in told
     assert told.count("| too few seeds |") == len(copies) + 2 * 3, (
         "verdicts of barriers, of tickets, and whether these are typical"

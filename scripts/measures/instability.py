@@ -43,6 +43,7 @@ def copied(
     tickets_at: Sequence[int] | None = None,
     late: Sequence[int] = (),
     controls: Mapping[str, rt.Control] = CONTROLS,
+    controls_at: Sequence[int] = (0,),
 ) -> rt.Experiment:
     """The same agent, environment and budget: dense runs, tickets, controls, and two copies of each.
 
@@ -51,13 +52,14 @@ def copied(
         steps: at which dense agents are copied, 0 first.
         densities: 1.0, then those of the tickets.
         tickets_at: at which tickets that were rewound to initialisation are copied, 0 first; None: as dense agents.
-        late: steps to which other tickets are rewound; these, and controls, are copied where they start.
+        late: steps to which other tickets are rewound; these are copied where they start.
         controls: of the tickets, by name.
+        controls_at: at which controls are copied, in their own training, 0 first.
     """
     tickets: dict[str, rt.Plan] = {"imp": rt.IMP()}
     tickets |= {f"rewound_{step}": rt.IMP(rewind=rt.Rewind(at=step)) for step in late}
     at = {"dense": tuple(steps), "imp": tuple(steps if tickets_at is None else tickets_at)}
-    at |= {f"rewound_{step}": (step,) for step in late} | dict.fromkeys(controls, (0,))
+    at |= {f"rewound_{step}": (step,) for step in late} | dict.fromkeys(controls, tuple(controls_at))
     copies = {f"{source}_copies": rt.Instability(of=source, at=of) for source, of in at.items()}
     searches = {**tickets, **controls, **copies}
     return replace(experiment, name="copies", densities=densities, searches=searches, keep="all")
