@@ -28,6 +28,7 @@ from rl_tickets.agents.linear import LinearPolicy
 from rl_tickets.agents.networks import network_of
 from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.looks import BLUE, INK, MUTED, ORANGE, save, sheet
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.tickets.archive import write_whole
 from rl_tickets.tickets.scopes import Scope
 
@@ -193,14 +194,14 @@ def report(points: list[Point], seeds: int, smoke: bool) -> Iterator[str]:
     yield f"[smallest, largest] of {seeds} seeds. Measured up to {last:,.0f}, in steps of a quarter decade; maximal is"
     yield "one weight a layer.\n"
     agents = [*dict.fromkeys(point.agent for point in points)]
-    yield f"| criterion | {' | '.join(agents)} |"
-    yield f"|---|{'---|' * len(agents)}"
+    rows = []
     for name in dict.fromkeys(point.criterion for point in points):
         cells = [[p for p in points if (p.agent, p.criterion) == (agent, name)] for agent in agents]
         told = (f"{spread(of_seeds(own, layers_full))} / {spread(of_seeds(own, heads_hear))}" for own in cells)
-        yield f"| {name} | {' | '.join(told)} |"
+        rows.append((name, *told))
     most = (f"{next(p.maximal for p in points if p.agent == agent):,.0f}" for agent in agents)
-    yield f"| maximal | {' | '.join(most)} |"
+    rows.append(("maximal", *most))
+    yield markdown_table(("criterion", *agents), rows, words=range(1 + len(agents)))
 
 
 def spread(values: list[float]) -> str:

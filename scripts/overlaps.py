@@ -12,6 +12,7 @@ import tyro
 import rl_tickets as rt
 from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.lab.user_errors import mendable
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.report.savings import SAME_DENSITY
 from rl_tickets.tickets.archive import write_whole
 
@@ -48,12 +49,12 @@ def by_chance(one: rt.Mask, other: rt.Mask) -> float:
     return 2 * sum(ours.kept * theirs.kept / ours.total for ours, theirs in layers) / (one.kept + other.kept)
 
 
-def table(folder: Path, of: str, others: list[str]) -> Iterator[str]:
-    """Lines of Markdown: a row for each other search and density."""
+def table(folder: Path, of: str, others: list[str]) -> str:
+    """As Markdown: a row for each other search and density."""
     summary = rt.Summary.read(folder)
     ours = masks(folder / "tickets" / of)
     levels = summary.search(of).levels
-    yield "| beside | density | seeds | shared [95 %] | by chance |\n|---|---:|---:|---:|---:|"
+    rows = []
     for other in others:
         theirs = masks(folder / "tickets" / other)
         for level in levels:
@@ -61,7 +62,8 @@ def table(folder: Path, of: str, others: list[str]) -> Iterator[str]:
                 shared = mean_over_seeds([1 - one.kept_distance(two) for one, two in found])
                 span = f"{shared.difference:.3f} [{shared.interval.low:.3f}, {shared.interval.high:.3f}]"
                 chance = np.mean([by_chance(one, two) for one, two in found])
-                yield f"| {other} | {level.density:.3g} | {len(found)} | {span} | {chance:.3f} |"
+                rows.append((other, f"{level.density:.3g}", str(len(found)), span, f"{chance:.3f}"))
+    return markdown_table(("beside", "density", "seeds", "shared [95 %]", "by chance"), rows)
 
 
 def main(folder: tyro.conf.Positional[Path], of: str = "imp") -> None:
@@ -76,13 +78,13 @@ def main(folder: tyro.conf.Positional[Path], of: str = "imp") -> None:
         if of not in kept:
             there = f"it has those of {', '.join(kept)}" if kept else "run the experiment again, which writes them"
             raise ValueError(f"{folder} has no tickets of {of!r}: {there}")
-        lines = table(folder, of, [name for name in kept if name != of])
+        shared = table(folder, of, [name for name in kept if name != of])
         flag = "" if of == "imp" else f" --of {of}"
         text = (
             f"# What tickets of {of} share with others\n\n"
             f"Made by `python scripts/overlaps.py results/{folder.name}{flag}`. Share of the weights that {of} keeps "
             "which the other search keeps too, mean over seeds; by chance is that of random masks with as many weights "
-            "in each layer.\n\n" + "\n".join(lines) + "\n"
+            "in each layer.\n\n" + shared + "\n"
         )
         write_whole(folder / PAGE, text.encode())
         print(text)

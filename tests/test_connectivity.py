@@ -394,7 +394,7 @@ def rows() -> list[BarrierRow]:
 
 
 def test_barriers_are_told_by_search_density_and_step(tmp_path: Path) -> None:
-    lines = list(barrier_table(rows(), 5.0))
+    lines = barrier_table(rows(), 5.0).splitlines()
     assert lines[2].startswith("| dense | 1 | 0 | 6 | 8")
     assert lines[2].endswith("| unstable |")
     assert all(line.endswith("| stable |") for line in lines[3:])

@@ -20,6 +20,7 @@ from rl_tickets.evaluation.statistics import interval
 from rl_tickets.report import Summary, compare_folders, headline, terminal_table, write_index, write_level, write_report
 from rl_tickets.report.facets import return_against_density
 from rl_tickets.report.looks import by_place
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.report.rows import LayerRow, LevelRow, Run, Series, TimingRow
 from rl_tickets.report.tables import append_rows
 from rl_tickets.report.tensorboard import picture
@@ -860,3 +861,13 @@ def test_folders_with_nothing_in_common(tmp_path):
 
 def test_public_names():
     assert all(hasattr(report, name) for name in report.__all__)
+
+
+def test_a_table_has_as_many_cells_in_a_row_as_heads_and_bars_in_cells_part_nothing() -> None:
+    assert markdown_table(("a", "b", ""), [("x|y", "1", "z")], words=(0, -1)).splitlines() == [
+        "| a | b |  |",
+        "| --- | ---: | --- |",
+        "| x/y | 1 | z |",
+    ]
+    with pytest.raises(ValueError, match=r"a row of 1 cells, \('x',\), below 2 heads, \('a', 'b'\)"):
+        markdown_table(("a", "b"), [("x",)])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, takewhile
 from typing import Self
 
@@ -13,6 +13,7 @@ from rl_tickets.evaluation.contrasts import Contrast, adjusted, mean_over_seeds
 
 from . import looks
 from .looks import BLUE, GREEN, INK, MUTED, ORANGE, WINE, Look
+from .markdown_table import markdown_table
 from .shown import p_or_few
 from .summary import Summary
 from .wording import between, plain, ratio
@@ -122,12 +123,10 @@ def harmless_in(lost: Mapping[float, Contrast], margin: float) -> float | None:
     return max((threshold for threshold, _ in shown), default=None)
 
 
-def bargain_table(bargains: Sequence[Bargain]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|---|" + "---:|" * (len(HEADS) - 1)
-    for each, p in zip(bargains, adjusted([each.lost for each in bargains]), strict=True):
-        yield f"| {' | '.join(each.cells(p))} |"
+def bargain_table(bargains: Sequence[Bargain]) -> str:
+    """As Markdown."""
+    ps = adjusted([each.lost for each in bargains])
+    return markdown_table(HEADS, [each.cells(p) for each, p in zip(bargains, ps, strict=True)])
 
 
 def bargain_plot(bargains: Sequence[Bargain], title: str, margin: float) -> Figure:

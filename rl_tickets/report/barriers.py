@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from rl_tickets.tickets.archive import write_whole
 
 from . import looks
 from .looks import INK, MUTED
+from .markdown_table import markdown_table
 from .wording import number, p_cell, plain, spanned
 
 HEADS = (
@@ -119,16 +120,16 @@ def _replicates(rows: Sequence[BarrierRow]) -> dict[tuple[str, float, int], list
     return {of: list(seeds.values()) for of, seeds in groups.items()}
 
 
-def barrier_table(rows: Sequence[BarrierRow], margin: float) -> Iterator[str]:
-    """Lines of Markdown: a row for each search, density and step; for the margin see `stabilities`."""
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|---|" + "---:|" * (len(HEADS) - 2) + "---|"
+def barrier_table(rows: Sequence[BarrierRow], margin: float) -> str:
+    """As Markdown: a row for each search, density and step; for the margin see `stabilities`."""
+    lines = []
     groups = _replicates(rows)
     for (search, density, step), each in stabilities(rows, margin).items():
         policies = _nats([row.policy_barrier for row in groups[search, density, step]])
         barrier, excess = spanned(each.barrier, each.interval), spanned(each.excess.difference, each.excess.interval)
         told = (barrier, number(each.floor), excess, policies, _p(each), each.verdict)
-        yield f"| {' | '.join((search, plain(density), f'{step:,}', str(each.seeds), *told))} |"
+        lines.append((search, plain(density), f"{step:,}", str(each.seeds), *told))
+    return markdown_table(HEADS, lines, words=(0, -1))
 
 
 def _nats(seeds: Sequence[float]) -> str:

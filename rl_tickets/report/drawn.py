@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from rl_tickets.evaluation.failures import share_interval
 
 from . import looks
 from .looks import BLUE, INK, MUTED
+from .markdown_table import markdown_table
 from .rows import Series
 from .shown import emphasised, p_or_few
 from .summary import Summary
@@ -203,31 +204,30 @@ class Stopped:
         )
 
 
-def stops_table(drawn: Sequence[Drawn], thresholds: Sequence[float], window: int, after: int) -> Iterator[str]:
-    """Lines of Markdown: a row for each search, density and threshold."""
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|---|" + "---:|" * (len(HEADS) - 1)
+def stops_table(drawn: Sequence[Drawn], thresholds: Sequence[float], window: int, after: int) -> str:
+    """As Markdown: a row for each search, density and threshold."""
     found = [each.stopped(threshold, window, after) for each in drawn for threshold in thresholds]
-    for stopped, p in zip(found, adjusted([each.lost for each in found]), strict=True):
-        yield f"| {' | '.join(stopped.cells(p))} |"
+    ps = adjusted([each.lost for each in found])
+    return markdown_table(HEADS, [stopped.cells(p) for stopped, p in zip(found, ps, strict=True)])
 
 
-def drawn_table(drawn: Sequence[Drawn]) -> Iterator[str]:
-    """Lines of Markdown: what the tickets of each step return less than the final one, and what noise does.
+def drawn_table(drawn: Sequence[Drawn]) -> str:
+    """As Markdown: what the tickets of each step return less than the final one, and what noise does.
 
     Bold is what is shown, adjusted over the table (Holm), noise left out.
     """
     steps = sorted({step for each in drawn for step in each.early})
-    yield f"| search | density | final's return | failed | {' | '.join(f'{step:,}' for step in steps)} | other draws |"
-    yield "|---|" + "---:|" * (len(steps) + 4)
+    heads = ("search", "density", "final's return", "failed", *(f"{step:,}" for step in steps), "other draws")
     less = [[each.less_final(each.early[step]) for step in steps] for each in drawn]
     ps = iter(adjusted([at for row in less for at in row]))
+    rows = []
     for each, row in zip(drawn, less, strict=True):
         told = [emphasised(at, next(ps)) for at in row]
         noise = each.less_final(each.again)
         told.append(between(noise.difference, noise.interval))
         final = (each.search, plain(each.density), ratio(each.mean), f"{each.failed} of {len(each.final)}")
-        yield f"| {' | '.join((*final, *told))} |"
+        rows.append((*final, *told))
+    return markdown_table(heads, rows)
 
 
 def drawn_plot(drawn: Sequence[Drawn], title: str) -> Figure:

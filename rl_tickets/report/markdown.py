@@ -11,6 +11,7 @@ from .costs import COSTS, cheapest, cost_rows, costed
 from .explaining import AT_EACH, CONTRASTS, levels, power
 from .headline import headline, while_training
 from .judging import LevelSummary
+from .markdown_table import markdown_table
 from .notes import notes
 from .shown import emphasised, p_or_few
 from .summary import Summary
@@ -65,7 +66,7 @@ def markdown(summary: Summary, plots: Sequence[tuple[str, str]]) -> str:
     if described:
         parts.append("\n".join(["Searches:", "", *described]))
     if searches := costed(summary):
-        parts += [_table(*cost_rows(searches)), COSTS]
+        parts += [markdown_table(*cost_rows(searches)), COSTS]
         parts += [sentence] if (sentence := cheapest(summary, searches)) else []
     parts += [savings.sentence for savings in summary.savings]
     if found_notes := notes(summary):
@@ -103,17 +104,12 @@ def cells(level: LevelSummary) -> tuple[str, ...]:
     )
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, tuple("---" if index == 0 else "---:" for index in range(len(heads))), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
 def _while_training(summary: Summary) -> list[str]:
     """Contrasts of what was returned while training, where it is known."""
     if summary.training is None or not summary.training.contrasts:
         return []
     found, told = summary.training.contrasts, {search.name for search in summary.training.searches}
-    tables = [_table(BESIDE, [_beside(each) for each in found]), speed.MEANING]
+    tables = [markdown_table(BESIDE, [_beside(each) for each in found]), speed.MEANING]
     if missing := [f"`{search.name}`" for search in summary.searches if search.name not in told]:
         tables[-1] += f" Left out, since other steps were trained: {listed(missing)}."
     return [*tables, _at_each(found)] if any(len(each.levels) > 1 for each in found) else tables
@@ -122,24 +118,24 @@ def _while_training(summary: Summary) -> list[str]:
 def _effective(summary: Summary) -> list[str]:
     """What masks leave connected, where it is known."""
     rows = [each.effective.cells(each.search, each.density) for each in summary.levels if each.effective]
-    return [_table(effective.HEADS, rows), effective.MEANING] if rows else []
+    return [markdown_table(effective.HEADS, rows), effective.MEANING] if rows else []
 
 
 def _readings(summary: Summary) -> list[str]:
     """What tickets read of the observation, where it is known."""
     rows = [each.cells() for each in reading.sparsest(summary.readings)]
-    return [_table(reading.HEADS, rows), reading.MEANING] if rows else []
+    return [markdown_table(reading.HEADS, rows), reading.MEANING] if rows else []
 
 
 def _levels(summary: Summary) -> str:
     """A row for each search and level; returns of policies played as trained stand beside those played greedily."""
     rows = [cells(level) for level in summary.levels]
     if summary.sampled is None:
-        return _table(COLUMNS, rows)
+        return markdown_table(COLUMNS, rows)
     column = [spanned(level.returned, level.returned_interval) for level in summary.sampled.levels]
     at = COLUMNS.index("return: IQM [95 %]") + 1
     rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, column, strict=True)]
-    return _table((*COLUMNS[:at], "as trained: IQM [95 %]", *COLUMNS[at:]), rows)
+    return markdown_table((*COLUMNS[:at], "as trained: IQM [95 %]", *COLUMNS[at:]), rows)
 
 
 def _contrasts(found: Sequence[Beside], summary: Summary) -> str:
@@ -150,11 +146,11 @@ def _contrasts(found: Sequence[Beside], summary: Summary) -> str:
         one, other, *rest = _beside(each)
         rows.append((one, other, " / ".join(each.sparsest_typical), *rest))
     if summary.sampled is None or not summary.sampled.contrasts:
-        return _table(heads, rows)
+        return markdown_table(heads, rows)
     as_trained = {(each.search, each.other): _averaged(each) for each in summary.sampled.contrasts}
     columns = [as_trained.get((each.search, each.other), ("–", "–", "–")) for each in found]
     rows = [(*row, *column) for row, column in zip(rows, columns, strict=True)]
-    return _table((*heads, "as trained [95 %]", "p", "p, Holm"), rows)
+    return markdown_table((*heads, "as trained [95 %]", "p", "p, Holm"), rows)
 
 
 def _beside(each: Beside) -> tuple[str, ...]:
@@ -170,7 +166,7 @@ def _averaged(each: Beside) -> tuple[str, str, str]:
 def _at_each(found: Sequence[Beside]) -> str:
     """A row for each density, a column for each pair of searches."""
     heads = ("density", *(f"{each.search} − {each.other}" for each in found))
-    return _table(
+    return markdown_table(
         heads, by_density([[(at.density, emphasised(at.contrast, at.p)) for at in each.levels] for each in found])
     )
 

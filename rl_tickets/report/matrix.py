@@ -14,6 +14,7 @@ from rl_tickets.evaluation.contrasts import Contrast, adjusted, contrast
 from . import looks
 from .judging import LevelSummary
 from .looks import INK
+from .markdown_table import markdown_table
 from .shown import is_shown, p_or_few
 from .summary import Summary
 from .wording import between, p_value
@@ -92,6 +93,12 @@ class Matrix:
             _mean([scores for (source, target), scores in found.items() if source != target]),
             missing,
         )
+
+    def row(self, at: Place) -> tuple[str, ...]:
+        """One cell as text: its place, then what stands under HEADS."""
+        cell = self.cells[at]
+        counts = str(self.densities[at]), str(cell.seeds)
+        return *at, *counts, between(cell.difference, cell.interval), p_or_few(cell, self.p[at])
 
 
 def _mean(cells: Sequence[tuple[np.ndarray, np.ndarray]]) -> Contrast | None:
@@ -192,16 +199,11 @@ def _write(axes: Axes, matrix: Matrix, norm: TwoSlopeNorm, colours: Colormap) ->
 
 
 def matrix_table(matrix: Matrix, *, up: str = "from", across: str = "to") -> Iterator[str]:
-    """The same numbers with their intervals, as lines of Markdown."""
+    """The same numbers with their intervals, as paragraphs of Markdown."""
     if matrix.cells:
-        yield f"| {' | '.join((up, across, *HEADS))} |"
-        yield "|---|---|---:|---:|---:|---:|"
-    for (source, target), cell in matrix.cells.items():
-        p = p_or_few(cell, matrix.p[source, target])
-        told = (str(matrix.densities[source, target]), str(cell.seeds), between(cell.difference, cell.interval), p)
-        yield f"| {' | '.join((source, target, *told))} |"
+        yield markdown_table((up, across, *HEADS), map(matrix.row, matrix.cells), words=(0, 1))
     if matrix.mean is not None and matrix.mean.enough:
         mean = between(matrix.mean.difference, matrix.mean.interval)
-        yield f"\nMean over the map, seed by seed: {mean} ({p_value(matrix.mean.p)})."
+        yield f"Mean over the map, seed by seed: {mean} ({p_value(matrix.mean.p)})."
     for target, why in matrix.missing.items():
-        yield f"\n{target} is left out, since {why}."
+        yield f"{target} is left out, since {why}."

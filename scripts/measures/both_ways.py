@@ -13,10 +13,20 @@ import rl_tickets as rt
 from measures.lockstep import lockstep
 from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.looks import save
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.report.tables import read_levels
 from rl_tickets.tickets.archive import write_whole
 
 TRAINERS = {"cohort": rt.Cohorts(), "plain": rt.Plain()}
+RETURNS = (
+    "environment",
+    "seeds",
+    "cohort, IQM [95 %]",
+    "plain, IQM [95 %]",
+    "cohort - plain, mean [95 %]",
+    "paired t, p",
+)
+PIECES = ("environment", "pieces", "moved", "difference, median", "difference, largest")
 
 
 @dataclass(frozen=True)
@@ -84,35 +94,31 @@ def scores(experiment: rt.Experiment, trainer: str, jobs: int | None, out: Path)
     return np.array([row.mean_return for row in rows])
 
 
-def returns_row(name: str, seeds: range, cohort: np.ndarray, plain: np.ndarray) -> str:
+def returns_row(name: str, seeds: range, cohort: np.ndarray, plain: np.ndarray) -> tuple[str, ...]:
     """One line of the table of returns."""
     cohort, plain = cohort[seeds], plain[seeds]
     found = rt.contrast(cohort, plain)
     iqms = [f"{rt.iqm(x):.1f} [{(i := rt.interval(x)).low:.1f}, {i.high:.1f}]" for x in (cohort, plain)]
     difference = f"{found.difference:.1f} [{found.interval.low:.1f}, {found.interval.high:.1f}]"
-    cells = (name, f"{seeds[0]} to {seeds[-1]}", *iqms, difference, f"{found.p:.2f}")
-    return f"| {' | '.join(cells)} |"
+    return name, f"{seeds[0]} to {seeds[-1]}", *iqms, difference, f"{found.p:.2f}"
 
 
-def pieces_row(comparison: Comparison) -> str:
+def pieces_row(comparison: Comparison) -> tuple[str, ...]:
     """One line of the table of pieces in double precision."""
     experiment, piece = comparison.experiment, comparison.piece
     total = experiment.total_timesteps // piece * piece
     pieces = lockstep(experiment.make_model, total, piece)
     moved, differences = [each.moved for each in pieces], [each.difference for each in pieces]
-    cells = (comparison.name, f"{len(pieces)} of {piece:,} steps", f"{min(moved):.1g} to {max(moved):.1g}")
-    return f"| {' | '.join(cells)} | {np.median(differences):.0e} | {max(differences):.0e} |"
+    span = f"{min(moved):.1g} to {max(moved):.1g}"
+    told = f"{np.median(differences):.0e}", f"{max(differences):.0e}"
+    return comparison.name, f"{len(pieces)} of {piece:,} steps", span, *told
 
 
-def report(title: str, command: str, rows: list[str], pieces: list[str]) -> Iterator[str]:
+def report(title: str, command: str, rows: list[tuple[str, ...]], pieces: list[tuple[str, ...]]) -> Iterator[str]:
     """The lines of report.md."""
     yield f"# {title}\n\nMade by `{command}`.\n\n![Returns](returns.png)\n"
     yield "Returns of dense agents, paired by seed:\n"
-    yield "| environment | seeds | cohort, IQM [95 %] | plain, IQM [95 %] | cohort - plain, mean [95 %] | paired t, p |"
-    yield "|---|---|---|---|---|---|"
-    yield from rows
+    yield markdown_table(RETURNS, rows, words=range(len(RETURNS)))
     yield "\nIn double precision, every piece of one training run trained both ways from the same state: by how much"
     yield "training moved the weight that moved most, and the largest difference of a weight at the end:\n"
-    yield "| environment | pieces | moved | difference, median | difference, largest |"
-    yield "|---|---|---|---|---|"
-    yield from pieces
+    yield markdown_table(PIECES, pieces, words=range(len(PIECES)))

@@ -126,7 +126,7 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     yield "## Tickets drawn at every eighth of dense training"
     save(drawn_plot(drawn, f"{title}: tickets drawn early"), out / "drawn.png")
     yield "![Return of tickets drawn early less the final one's](drawn.png)"
-    yield "\n".join(drawn_table(drawn))
+    yield drawn_table(drawn)
     yield (
         "Normalised return of the ticket drawn at a step less that of the final one, paired by seed: mean and 95 % "
         "interval of each by itself; bold is shown (Holm over the table). Every ticket begins with the same weights "
@@ -136,7 +136,7 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     )
     yield "## Where early-bird would have stopped"
     found = list(bargains(made, summary))
-    yield "\n".join(stops_table(drawn, WATCHED, window, 0))
+    yield stops_table(drawn, WATCHED, window, 0)
     yield (
         f"On the same dense runs, with a window of {window} masks. A threshold is a fraction of chance. *Steps saved* "
         "are a fraction of the whole search's: the dense run and its ticket's own training, which nothing shortens; "
@@ -149,7 +149,7 @@ def page(made: rt.Experiment, summary: rt.Summary, out: Path, title: str, comman
     figure = bargain_plot(found, f"{title}: steps saved and return lost", summary.margin)
     save(figure, out / "bargains.png")
     yield "![Steps of the whole search saved, and what its tickets return less the full search's](bargains.png)"
-    yield "\n".join(bargain_table(found))
+    yield bargain_table(found)
     yield (
         f"Searches down to density {made.densities[-1]:.3g} in {len(made.densities) - 1} prunings, which end the runs "
         "of every level once the mask of the next has settled, beside the same search without (IMP); steps in all "

@@ -12,7 +12,18 @@ from rl_tickets.analysis.stability import Stability
 from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.report.barriers import BarrierRow, rounded_density, stabilities
 from rl_tickets.report.judging import LevelSummary
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.report.wording import between, p_value
+
+HEADS = (
+    "search",
+    "density",
+    "starts at",
+    "barrier less floor, normalised [95 %]",
+    "",
+    "normalised return",
+    "typical",
+)
 
 
 def margin(summary: rt.Summary) -> float:
@@ -71,7 +82,7 @@ def claim(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]
         "these are counts, of which no test is made."
     )
     yield association(tickets)
-    yield "\n".join(ticket_table(tickets, summary))
+    yield ticket_table(tickets, summary)
     yield f"All trainings and verdicts: [{summary.name}]({summary.name}/report.md)."
 
 
@@ -101,17 +112,17 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     return float(stats.spearmanr(one, other).statistic)
 
 
-def ticket_table(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> Iterator[str]:
-    """Lines of Markdown, a row for each ticket; barriers in units of what dense returns more than a random policy."""
-    yield "| search | density | starts at | barrier less floor, normalised [95 %] | | normalised return | typical |"
-    yield "|---|---:|---:|---:|---|---:|---|"
+def ticket_table(tickets: Sequence[CopiedTicket], summary: rt.Summary) -> str:
+    """As Markdown, a row for each ticket; barriers in units of what dense returns more than a random policy."""
+    rows = []
     anchors = summary.judge.anchors
     for each in tickets:
         barrier = "–" if anchors is None else excess_of(each, anchors.dense - anchors.random)
         score = "–" if each.level.normalised is None else f"{each.level.normalised:.2f}"
         typical, _, _ = each.level.verdicts
         told = (each.level.search, f"{each.level.density:.3g}", f"{each.start:,}", barrier, each.stability.verdict)
-        yield f"| {' | '.join((*told, score, typical))} |"
+        rows.append((*told, score, typical))
+    return markdown_table(HEADS, rows, words=(0, 4, 6))
 
 
 def excess_of(ticket: CopiedTicket, scale: float) -> str:

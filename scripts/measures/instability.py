@@ -229,4 +229,4 @@ def report(
         "those at its ends, at most, mean over seeds and its interval: of states that are fixed, so that two equal "
         "policies show 0."
     )
-    yield "\n".join(barrier_table(rows, margin(summary)))
+    yield barrier_table(rows, margin(summary))

@@ -258,7 +258,7 @@ def page(
         yield f"![{family.title}: {what}]({file}.png)"
         for matrix in matrices:
             yield f"Tickets {matrix.title}, {what}:"
-            yield "\n".join(matrix_table(matrix))
+            yield from matrix_table(matrix)
 
 
 def contrasted(

@@ -18,6 +18,7 @@ from measures.study import Asked, conduct
 from rl_tickets.agents.anatomy import rollout_steps
 from rl_tickets.evaluation.contrasts import adjusted
 from rl_tickets.report.looks import save
+from rl_tickets.report.markdown_table import markdown_table
 from rl_tickets.report.matrix import Matrix, heat_maps, judged_together, matrix_table, scores_of
 from rl_tickets.report.minutes import took
 from rl_tickets.report.wording import between, p_cell, spanned
@@ -140,13 +141,13 @@ def page(found: Found, heat: Heat, asked: Asked) -> Iterator[str]:
             path = asked.folder / f"less_{other}{file}.png"
             yield from maps(matrices, f"Tickets less {other}, {what}", heat.agent, path)
     yield "## What warm-up changes"
-    yield "\n".join(changes(found, heat.points))
+    yield changes(found, heat.points)
     yield (
         "Tickets less dense with warm-up, less the same without, paired by seed: positive where warm-up brings tickets "
         "nearer to their dense agent."
     )
     yield "## The agents"
-    yield "\n".join(agents_table(found, heat.points))
+    yield agents_table(found, heat.points)
 
 
 def training(found: Found) -> Found:
@@ -164,7 +165,7 @@ def maps(matrices: Sequence[Matrix], title: str, agent: str, file: Path) -> Iter
     yield f"![{title}]({file.name})"
     for matrix in matrices:
         yield f"{title}, {matrix.title}:"
-        yield "\n".join(matrix_table(matrix, **axes))
+        yield from matrix_table(matrix, **axes)
 
 
 def sparsest(agents: Mapping[str, rt.Summary]) -> tuple[int]:
@@ -182,7 +183,7 @@ def cells_less_reinit(agents: Mapping[str, rt.Summary], heat: Heat) -> Cells:
     return {(f"{heat.points[0]:,}", rate): (heat.usual, f"{heat.usual}_reinit") for rate in agents}
 
 
-def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
+def changes(found: Found, points: tuple[int, ...]) -> str:
     """A row for each learning rate and rewind point at which both agents have a scale."""
     cold, warm = found.values()
     made = {
@@ -196,17 +197,22 @@ def changes(found: Found, points: tuple[int, ...]) -> Iterator[str]:
         for at in points
         if not any(agents[rate].problem or agents[rate].judge.doubt for agents in (cold, warm))
     }
-    yield "| learning rate | rewound to step | seeds | change [95 %] | p, Holm |\n|---:|---:|---:|---:|---:|"
-    for ((rate, at), change), p in zip(made.items(), adjusted(list(made.values())), strict=True):
-        told = (between(change.difference, change.interval), p_cell(p))
-        yield f"| {rate} | {at:,} | {change.seeds} | {' | '.join(told)} |"
+    ps = adjusted(list(made.values()))
+    return markdown_table(
+        ("learning rate", "rewound to step", "seeds", "change [95 %]", "p, Holm"),
+        [
+            (rate, f"{at:,}", str(change.seeds), between(change.difference, change.interval), p_cell(p))
+            for ((rate, at), change), p in zip(made.items(), ps, strict=True)
+        ],
+        words=(),
+    )
 
 
-def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
+def agents_table(found: Found, points: tuple[int, ...]) -> str:
     """What each agent returns densely, down to where its tickets typically do as well, and where all of it is."""
-    sparsest = " | ".join(f"typical down to, rewound to {at:,}" for at in points)
-    yield f"| learning rate | | dense return: IQM [95 %] | failed | {sparsest} | |"
-    yield "|---:|---|---:|---:|" + "---:|" * len(points) + "---|"
+    sparsest = (f"typical down to, rewound to {at:,}" for at in points)
+    heads = ("learning rate", "", "dense return: IQM [95 %]", "failed", *sparsest, "")
+    rows = []
     for title, agents in found.items():
         for rate, summary in agents.items():
             dense = summary.dense
@@ -214,7 +220,8 @@ def agents_table(found: Found, points: tuple[int, ...]) -> Iterator[str]:
             told = (spanned(dense.returned, dense.returned_interval), failed)
             typical = (sparsest_typical(summary, called(at)) for at in points)
             place = f"[{summary.name}]({summary.name}/report.md)"
-            yield f"| {rate} | {title} | {' | '.join((*told, *typical))} | {place} |"
+            rows.append((rate, title, *told, *typical, place))
+    return markdown_table(heads, rows, words=(1, -1))
 
 
 def sparsest_typical(summary: rt.Summary, search: str) -> str:
