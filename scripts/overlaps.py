@@ -13,8 +13,8 @@ import rl_tickets as rt
 from rl_tickets.evaluation.contrasts import mean_over_seeds
 from rl_tickets.lab.user_errors import mendable
 from rl_tickets.report.markdown_table import markdown_table
-from rl_tickets.report.savings import SAME_DENSITY
 from rl_tickets.tickets.archive import write_whole
+from rl_tickets.tickets.densities import same_density
 
 PAGE = "overlaps.md"
 
@@ -40,7 +40,7 @@ def pairs(ours: Masks, theirs: Masks, density: float) -> Iterator[tuple[rt.Mask,
 
 
 def _at(several: list[rt.Mask], density: float) -> rt.Mask | None:
-    return next((mask for mask in several if abs(mask.density - density) < SAME_DENSITY * density), None)
+    return next((mask for mask in several if same_density(mask.density, density)), None)
 
 
 def by_chance(one: rt.Mask, other: rt.Mask) -> float:

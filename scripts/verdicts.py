@@ -8,7 +8,7 @@ from scipy import stats
 
 from rl_tickets.evaluation.power import POOL, verdicts
 from rl_tickets.evaluation.statistics import TRIM
-from rl_tickets.evaluation.trimming import trimmed
+from rl_tickets.evaluation.yuen import yuen
 
 SEEDS = (5, 10, 20, 40, 80)
 MARGIN = 0.05
@@ -66,9 +66,7 @@ def table(trials: int, seed: int) -> str:
         rows.append((name, [found(seeds) for seeds in SEEDS]))
 
     def typical(draw: Draw, worse: float) -> Callable[[int], float]:
-        return lambda n: np.mean(
-            trimmed(draw(rng, (trials, n), worse), draw(rng, (trials, POOL * n)), MARGIN).p < LEVEL
-        )
+        return lambda n: np.mean(yuen(draw(rng, (trials, n), worse), draw(rng, (trials, POOL * n)), MARGIN).p < LEVEL)
 
     def judged(which: int, share: float, more: float, densities: int = 1) -> Callable[[int], float | None]:
         def found(n: int) -> float | None:

@@ -27,7 +27,7 @@ from rl_tickets.agents.state import TrainingState
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.training.cohorts import tracing
 from rl_tickets.training.requests import Progress, Trained, Training
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.trainers import Plain, Train, Trainer
 
 PLAIN = Plain()
@@ -469,7 +469,7 @@ def train(
     setting: Setting, request: Training, resume: Progress | None = None, trainer: Trainer = PLAIN
 ) -> tuple[BaseAlgorithm, Trained]:
     """One level, trained alone."""
-    run = Run(setting, request, resume)
+    run = TrainingRun(setting, request, resume)
     started(trainer)([run])
     return run.model, run.finish()
 

@@ -29,7 +29,7 @@ from test_learn import difference, planted
 import rl_tickets as rt
 from rl_tickets.training.draws import first_draws
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run
+from rl_tickets.training.runs import TrainingRun
 
 Change = Callable[[Any], object]
 
@@ -169,7 +169,7 @@ def test_a_callback_may_look_at_minibatches_before_the_update() -> None:
 def test_each_setting_that_changes_is_told() -> None:
     train = rt.Cohorts().start()
     for name, value in (("ent_coef", 0.5), ("max_grad_norm", 0.01), ("ent_coef", 0.4)):
-        run = Run(setting(ppo, 0, 80, callback=lambda: Changing(put(name, value))), Training(0))  # noqa: B023
+        run = TrainingRun(setting(ppo, 0, 80, callback=lambda: Changing(put(name, value))), Training(0))  # noqa: B023
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", rt.PlainTrainingWarning)
             train([run])

@@ -41,7 +41,7 @@ from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.stepping import quick
 from rl_tickets.training.cohorts.tracing import Traced
 from rl_tickets.training.requests import Progress, Trained, Training
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.ticketing import make_ticket
 
 ON: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
@@ -276,12 +276,12 @@ def ticket_for(make: Callable[[int], BaseAlgorithm], seed: int) -> Ticket:
     return Ticket(mask=sparse_mask(model, seed), weights=model.policy.state_dict(), state={}, provenance={})
 
 
-def together(*runs: Run | None) -> list[Trained | None]:
+def together(*runs: TrainingRun | None) -> list[Trained | None]:
     started(COHORTS)(runs)
     return [run and run.finish() for run in runs]
 
 
-def both_ways(runs: Callable[[], list[Run]]) -> list[tuple[Run, Run]]:
+def both_ways(runs: Callable[[], list[TrainingRun]]) -> list[tuple[TrainingRun, TrainingRun]]:
     """The same runs, trained in a cohort and by SB3."""
     ours, theirs = runs(), runs()
     together(*ours)
@@ -307,9 +307,9 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
         logs.append(Tags())
         model.set_logger(logs[-1])
 
-    def run(seed: int) -> Run:
+    def run(seed: int) -> TrainingRun:
         tickets = {0: None, 1: ticket_for(make, 1), 2: ticket_for(make, 2)}
-        return Run(setting(make, seed, total, log=log), Training(0, ticket=tickets[seed]))
+        return TrainingRun(setting(make, seed, total, log=log), Training(0, ticket=tickets[seed]))
 
     for one, other in both_ways(lambda: [run(seed) for seed in range(3)]):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < TOLERANCE
@@ -333,7 +333,7 @@ def test_an_update_is_sb3s_own_train(option: str) -> None:
 
 def test_target_kl_ends_the_update_of_one_member_alone() -> None:
     """The option above would prove nothing if no member were ever stopped, or all at once."""
-    runs = [Run(setting(OPTIONS["target_kl"], seed, 1), Training(0)) for seed in range(4)]
+    runs = [TrainingRun(setting(OPTIONS["target_kl"], seed, 1), Training(0)) for seed in range(4)]
     together(*runs)
     epochs = {run.model._n_updates for run in runs}  # type: ignore[attr-defined]
     assert len(epochs) > 1
@@ -351,8 +351,8 @@ EXPLORING = partial(ppo, env=choosing(spaces.Box(-1, 1, (2,))), use_sde=True, sd
 def test_whole_levels_are_trained_as_by_sb3(make: Callable[[int], BaseAlgorithm]) -> None:
     """Several rollouts: segments, rewind points, schedules, time limits, curve."""
 
-    def run() -> Run:
-        return Run(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
+    def run() -> TrainingRun:
+        return TrainingRun(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
 
     ours, theirs = run(), run()
     (mine,) = together(ours)
@@ -375,9 +375,9 @@ def test_whole_levels_are_trained_as_by_sb3(make: Callable[[int], BaseAlgorithm]
 def test_with_gsde_resumed_and_uninterrupted_end_with_the_same_bytes() -> None:
     """Its noise is drawn anew at the start of a rollout, by the member's own generator."""
     kept: list[Progress] = []
-    (whole,) = ends(Run(setting(EXPLORING, 3, 128, boundaries=(0, 64), checkpoint=kept.append), Training(0)))
+    (whole,) = ends(TrainingRun(setting(EXPLORING, 3, 128, boundaries=(0, 64), checkpoint=kept.append), Training(0)))
     (progress,) = kept
-    (again,) = ends(Run(setting(EXPLORING, 3, 128, boundaries=(0, 64)), Training(0), progress))
+    (again,) = ends(TrainingRun(setting(EXPLORING, 3, 128, boundaries=(0, 64)), Training(0), progress))
     assert differing(whole, again) == []
 
 
@@ -405,16 +405,16 @@ def test_in_double_precision_nothing_but_rounding_is_left(
     assert torch.get_default_dtype() is torch.float32
 
 
-def members(count: int, **changes: Any) -> list[Run]:
+def members(count: int, **changes: Any) -> list[TrainingRun]:
     """Runs at different levels, densities and rewind points, with different budgets."""
-    made: list[Run] = []
+    made: list[TrainingRun] = []
     for seed in range(count):
         request = Training(seed, ticket=ticket_for(ppo, seed) if seed % 2 else None, until=48 + 16 * seed)
-        made.append(Run(setting(partial(ppo, **changes), seed, 96), request))
+        made.append(TrainingRun(setting(partial(ppo, **changes), seed, 96), request))
     return made
 
 
-def ends(*runs: Run | None) -> list[dict[str, torch.Tensor]]:
+def ends(*runs: TrainingRun | None) -> list[dict[str, torch.Tensor]]:
     return [trained.end.policy for trained in together(*runs) if trained is not None]
 
 
@@ -514,7 +514,7 @@ def test_pruned_weights_and_their_moments_are_zero_at_every_step() -> None:
 
     ticket, seen = ticket_for(ppo, 1), []
     mask = ticket.mask
-    run = Run(setting(ppo, 1, callback=Look), Training(1, ticket=ticket))
+    run = TrainingRun(setting(ppo, 1, callback=Look), Training(1, ticket=ticket))
     together(run, *members(2))
     assert set(seen) == set(mask)
     with pytest.raises(rt.LeakError):
@@ -532,7 +532,7 @@ def leak(ticket: Ticket) -> None:
             with torch.no_grad():
                 next(self.model.policy.parameters()).fill_(1.0)
 
-    COHORTS.start()([Run(setting(ppo, 1, callback=Write), Training(1, ticket=ticket))])
+    COHORTS.start()([TrainingRun(setting(ppo, 1, callback=Write), Training(1, ticket=ticket))])
 
 
 class Explode(BaseCallback):
@@ -555,17 +555,17 @@ class Explode(BaseCallback):
 
 def test_the_error_that_ends_a_diverged_run_is_kept() -> None:
     ticket = ticket_for(ppo, 1)
-    run = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    run = TrainingRun(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
     PLAIN.start()([run])
     assert not run.finite
     assert run.problem.startswith("ValueError: Expected parameter logits")
     assert run.finish().diverged
-    member = Run(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
+    member = TrainingRun(setting(ppo, 1, callback=partial(Explode, False)), Training(1, ticket=ticket))
     together(member)
     assert not member.finite
     assert member.problem == ""
     with pytest.raises(rt.LeakError):
-        PLAIN.start()([Run(setting(ppo, 1, callback=partial(Explode, True)), Training(1, ticket=ticket))])
+        PLAIN.start()([TrainingRun(setting(ppo, 1, callback=partial(Explode, True)), Training(1, ticket=ticket))])
 
 
 def exploding(seed: int) -> PPO:
@@ -573,8 +573,8 @@ def exploding(seed: int) -> PPO:
 
 
 def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours() -> None:
-    def runs(*seeds: int) -> list[Run | None]:
-        return [Run(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
+    def runs(*seeds: int) -> list[TrainingRun | None]:
+        return [TrainingRun(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
 
     found = together(*runs(0, 1, 2))
     assert [trained is not None and trained.diverged for trained in found] == [False, True, False]
@@ -604,8 +604,8 @@ def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(
             super().__init__(*args)
             cohorts.append(self)
 
-    def level(place: int) -> list[Run]:
-        return [Run(setting(make, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
+    def level(place: int) -> list[TrainingRun]:
+        return [TrainingRun(setting(make, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
 
     monkeypatch.setattr(trainers, "Cohort", Counted)
     train = COHORTS.start()
@@ -632,8 +632,8 @@ class StopAt(BaseCallback):
 
 
 def test_a_member_that_stops_early_leaves_alone() -> None:
-    def runs() -> list[Run]:
-        return [Run(setting(ppo, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
+    def runs() -> list[TrainingRun]:
+        return [TrainingRun(setting(ppo, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
 
     found, plain = together(*runs()), runs()
     PLAIN.start()(plain)
@@ -648,8 +648,8 @@ def test_a_member_that_stops_early_leaves_alone() -> None:
 def test_early_bird_stops_a_member_where_it_stops_sb3() -> None:
     bird = rt.EarlyBird(density=0.5, every=16, window=2, threshold=0.9)
 
-    def run(seed: int) -> Run:
-        return Run(setting(ppo, seed, 160), Training(0, during=(bird,)))
+    def run(seed: int) -> TrainingRun:
+        return TrainingRun(setting(ppo, seed, 160), Training(0, during=(bird,)))
 
     plain = [run(0), run(1)]
     PLAIN.start()(plain)
@@ -661,18 +661,18 @@ def test_early_bird_stops_a_member_where_it_stops_sb3() -> None:
 
 def test_exact_rewinding_of_a_full_mask_repeats_the_dense_run() -> None:
     boundaries = (0, 32)
-    (dense,) = together(Run(setting(ppo, 3, boundaries=boundaries), Training(0, keep_at=(32,))))
+    (dense,) = together(TrainingRun(setting(ppo, 3, boundaries=boundaries), Training(0, keep_at=(32,))))
     assert dense is not None
     start = rt.Rewind.exact(32).start(dense.kept[32], dense.end)
     full = make_ticket(dense.mask, start, dense, rt.Rewind.exact(32), {})
-    (again,) = together(Run(setting(ppo, 3, boundaries=boundaries), Training(1, ticket=full, start=start)))
+    (again,) = together(TrainingRun(setting(ppo, 3, boundaries=boundaries), Training(1, ticket=full, start=start)))
     assert again is not None
     assert differing(again.end.policy, dense.end.policy) == []
 
 
 def test_afterwards_a_member_is_an_agent_like_any_other() -> None:
     ticket = ticket_for(ppo, 0)
-    runs = [Run(setting(ppo, seed), Training(1, ticket=ticket)) for seed in range(2)]
+    runs = [TrainingRun(setting(ppo, seed), Training(1, ticket=ticket)) for seed in range(2)]
     together(*runs)
     first, second = (run.model for run in runs)
     owners = {p.untyped_storage().data_ptr() for run in runs for p in run.model.policy.parameters()}
@@ -687,7 +687,7 @@ def test_afterwards_a_member_is_an_agent_like_any_other() -> None:
 
 def test_statistics_of_vec_normalize_are_a_members_own_again() -> None:
     make = OPTIONS["normalised"]
-    runs = [Run(setting(make, seed), Training(0)) for seed in range(2)]
+    runs = [TrainingRun(setting(make, seed), Training(0)) for seed in range(2)]
     together(*runs)
     envs: Any = [run.model.get_vec_normalize_env() for run in runs]
     before = envs[1].obs_rms.mean.copy()
@@ -703,7 +703,7 @@ def test_an_error_in_one_member_gives_all_their_agents_back() -> None:
         def _on_step(self) -> bool:
             raise KeyError("a user's own error")
 
-    runs = [Run(setting(ppo, 0), Training(0)), Run(setting(ppo, 1, callback=Fail), Training(0))]
+    runs = [TrainingRun(setting(ppo, 0), Training(0)), TrainingRun(setting(ppo, 1, callback=Fail), Training(0))]
     with pytest.raises(KeyError, match="a user's own error"):
         COHORTS.start()(runs)
     for run in runs:
@@ -734,7 +734,7 @@ def test_callbacks_see_what_sb3_shows_them(make: Callable[[int], BaseAlgorithm])
     ends: list[Any] = []
     masks: list[Any] = []
     for trainer in (COHORTS, PLAIN):
-        trainer.start()([Run(setting(make, 0, callback=Keys), Training(0))])
+        trainer.start()([TrainingRun(setting(make, 0, callback=Keys), Training(0))])
     ours, sb3s = masks[: len(masks) // 2], masks[len(masks) // 2 :]
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(ours, sb3s, strict=True))
     assert {getattr(mask, "dtype", None) for mask in ours} == {getattr(mask, "dtype", None) for mask in sb3s}
@@ -820,8 +820,8 @@ def dqn(seed: int, env: Callable[[], Any]) -> DQN:
 
 @pytest.mark.parametrize("make", [ppo, dqn])
 def test_a_class_that_is_none_is_refused_as_sb3_refuses_it(make: Any) -> None:
-    def run() -> Run:
-        return Run(setting(partial(make, env=partial(vec, partial(Beyond, spaces.Discrete(2))))), Training(0))
+    def run() -> TrainingRun:
+        return TrainingRun(setting(partial(make, env=partial(vec, partial(Beyond, spaces.Discrete(2))))), Training(0))
 
     with pytest.raises(RuntimeError, match="Class values must be smaller than num_classes"):
         PLAIN.start()([run()])
@@ -871,8 +871,8 @@ def test_environments_in_processes_of_their_own() -> None:
     def make(seed: int) -> PPO:
         return ppo(seed, partial(SubprocVecEnv, [partial(gym.make, "CartPole-v1")] * 2))
 
-    def runs() -> list[Run]:
-        return [Run(setting(make, seed, 64), Training(0)) for seed in range(2)]
+    def runs() -> list[TrainingRun]:
+        return [TrainingRun(setting(make, seed, 64), Training(0)) for seed in range(2)]
 
     for pair in both_ways(runs):
         one, other = (run.model for run in pair)
@@ -885,7 +885,7 @@ def test_agents_of_different_shapes_train_in_cohorts_of_their_own() -> None:
     def make(seed: int) -> PPO:
         return ppo(seed, policy_kwargs=small() if seed % 2 else {"net_arch": [4]})
 
-    found = together(*(Run(setting(make, seed, 32), Training(0)) for seed in range(3)))
+    found = together(*(TrainingRun(setting(make, seed, 32), Training(0)) for seed in range(3)))
     assert [trained and trained.timesteps for trained in found] == [32] * 3
 
 
@@ -905,8 +905,8 @@ def test_agents_that_differ_in_what_they_compute_train_in_cohorts_of_their_own()
         kwargs = small(features_extractor_class=Scaled, features_extractor_kwargs={"factor": float(seed)})
         return ppo(seed, policy_kwargs=kwargs)
 
-    def runs() -> list[Run]:
-        return [Run(setting(make, seed, 32), Training(0)) for seed in range(3)]
+    def runs() -> list[TrainingRun]:
+        return [TrainingRun(setting(make, seed, 32), Training(0)) for seed in range(3)]
 
     for one, other in both_ways(runs):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
@@ -948,14 +948,14 @@ def test_agents_that_differ_in_a_function_or_a_list_train_as_by_sb3() -> None:
         given = {"act": times(float(1 + seed % 2)), "factors": [float(1 + seed // 2)]}
         return ppo(seed, policy_kwargs=small(features_extractor_class=Composed, features_extractor_kwargs=given))
 
-    for one, other in both_ways(lambda: [Run(setting(make, seed, 32), Training(0)) for seed in range(4)]):
+    for one, other in both_ways(lambda: [TrainingRun(setting(make, seed, 32), Training(0)) for seed in range(4)]):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-4
 
 
 def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reason() -> None:
-    def runs() -> list[Run]:
+    def runs() -> list[TrainingRun]:
         makes = (BY_NAME["trpo"].make, ppo, BY_NAME["trpo"].make, REASONS["its policy cannot be traced"])
-        return [Run(setting(make, seed, 48), Training(0)) for seed, make in enumerate(makes)]
+        return [TrainingRun(setting(make, seed, 48), Training(0)) for seed, make in enumerate(makes)]
 
     train, ours, theirs = COHORTS.start(), runs(), runs()
     with pytest.warns(rt.PlainTrainingWarning) as said:
@@ -971,7 +971,7 @@ def test_what_cannot_join_trains_with_plain_sb3_which_is_said_once_for_each_reas
 
 
 def test_a_member_is_saved_and_loaded_by_sb3_afterwards(tmp_path: Any) -> None:
-    run = Run(setting(ppo), Training(0))
+    run = TrainingRun(setting(ppo), Training(0))
     together(run)
     run.model.save(tmp_path / "agent")
     again = PPO.load(tmp_path / "agent", device="cpu")

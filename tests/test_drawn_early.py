@@ -23,8 +23,7 @@ from rl_tickets.report.drawn import NETWORKS, Drawn, drawn_plot, drawn_table, st
 from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run as Level
-from rl_tickets.training.runs import Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 
 DENSITIES = (0.5, 0.2)
 
@@ -40,7 +39,7 @@ def frozen(seed: int) -> PPO:
 
 def watched(make_model: Any, distances: rt.MaskDistances, ticket: rt.Ticket | None = None, total: int = 256) -> Any:
     """Rows as columns, after a training by plain SB3."""
-    run = Level(Setting(make_model, 0, total), Training(0, during=(distances,), ticket=ticket))
+    run = TrainingRun(Setting(make_model, 0, total), Training(0, during=(distances,), ticket=ticket))
     rt.Plain().start()([run])
     rows = run.finish().observed["mask_distances"]
     return dict(zip(distances.columns, map(list, zip(*rows, strict=True)), strict=True))
@@ -75,7 +74,7 @@ def test_distances_are_those_of_what_pruning_would_give_within_what_is_held(held
     weights = {name: model.policy.state_dict()[name] for name in rt.Mask.dense(model)}
     ticket = rt.Ticket(rt.prune(weights, 0.6).mask, dict(model.policy.state_dict()), {"tensors": {}, "copies": {}})
     columns = watched(make, rt.MaskDistances(every=64, densities=(0.3,)), ticket if held else None)
-    run = Level(Setting(make, 0, 256), Training(0, ticket=ticket if held else None, keep_at=(64, 192)))
+    run = TrainingRun(Setting(make, 0, 256), Training(0, ticket=ticket if held else None, keep_at=(64, 192)))
     rt.Plain().start()([run])
     kept, within = run.finish().kept, ticket.mask if held else rt.Mask.full(weights)
     drawn = [rt.prune({n: kept[at].policy[n] for n in weights}, 0.3, within=within).mask for at in (192, 64)]
@@ -101,7 +100,7 @@ def test_it_stops_where_early_bird_stops() -> None:
         for window, after in ((1, 0), (3, 0), (3, 100)):
             settings = {"threshold": threshold, "window": window}
             bird = rt.EarlyBird(every=32, density=0.5, criterion=rt.magnitude, after=after, **settings)
-            run = Level(Setting(make, 0, 640), Training(0, during=(bird,)))
+            run = TrainingRun(Setting(make, 0, 640), Training(0, during=(bird,)))
             rt.Plain().start()([run])
             timesteps, stop = run.finish().timesteps, settling.stop(after=after, **settings)
             assert timesteps == (640 if stop is None else stop + 1)

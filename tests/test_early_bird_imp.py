@@ -19,8 +19,7 @@ from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.training.requests import Name, Trained, Training
-from rl_tickets.training.runs import Run as Level
-from rl_tickets.training.runs import Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 
 DENSITIES = (1.0, 0.5, 0.2, 0.1)
 BIRD = rt.EarlyBird(every=32, window=1, threshold=0.9)
@@ -48,7 +47,7 @@ def searched(plan: rt.Plan, make: Any, total: int = 320) -> dict[Name, tuple[Tra
     rounds = side_by_side({0: plan.search(setup)})
     requests = next(rounds)[0]
     while True:
-        runs = [Level(Setting(make, 0, total), request) for request in requests]
+        runs = [TrainingRun(Setting(make, 0, total), request) for request in requests]
         train(runs)
         answers = tuple(run.finish() for run in runs)
         found |= {request.name: pair for request, *pair in zip(requests, requests, answers, strict=True)}

@@ -22,7 +22,7 @@ from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.on_policy.group import OnPolicyGroup
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 Make = Callable[[int], BaseAlgorithm]
@@ -55,14 +55,16 @@ def hold_in(model: BaseAlgorithm) -> Hold:
     return held
 
 
-def level(make: Make, seed: int, callback: Callable[[], BaseCallback] | None = None, *, held: bool = True) -> Run:
+def level(
+    make: Make, seed: int, callback: Callable[[], BaseCallback] | None = None, *, held: bool = True
+) -> TrainingRun:
     """A run with a mask of its own, or a dense one."""
     model = make(seed)
     ticket = Ticket(mask=sparse_mask(model, seed), weights=model.policy.state_dict(), state={}, provenance={})
-    return Run(Setting(make, seed, 96, callback=callback), Training(1, ticket=ticket if held else None))
+    return TrainingRun(Setting(make, seed, 96, callback=callback), Training(1, ticket=ticket if held else None))
 
 
-def both_ways(runs: Callable[[], list[Run]]) -> list[tuple[Run, Run]]:
+def both_ways(runs: Callable[[], list[TrainingRun]]) -> list[tuple[TrainingRun, TrainingRun]]:
     """The same runs, trained in a cohort and by SB3."""
     ours, theirs = runs(), runs()
     started(rt.Cohorts())(ours)
@@ -70,7 +72,7 @@ def both_ways(runs: Callable[[], list[Run]]) -> list[tuple[Run, Run]]:
     return list(zip(ours, theirs, strict=True))
 
 
-def assert_same_weights(one: Run, other: Run, tolerance: float = 1e-5) -> None:
+def assert_same_weights(one: TrainingRun, other: TrainingRun, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(one.model.policy.state_dict(), other.model.policy.state_dict(), atol=tolerance, rtol=0)
 
 
@@ -339,7 +341,7 @@ def test_a_gradient_nobody_watched_is_a_clear_error() -> None:
 
 
 def test_a_member_whose_mask_moves_does_not_change_one_bit_of_its_neighbours() -> None:
-    def runs(callback: Callable[[], BaseCallback] | None) -> list[Run]:
+    def runs(callback: Callable[[], BaseCallback] | None) -> list[TrainingRun]:
         return [level(ppo, seed, callback if seed == 1 else None) for seed in range(3)]
 
     moved, still = runs(Rewire), runs(None)

@@ -50,7 +50,7 @@ from rl_tickets.training.cohorts.cohort import Cohort
 from rl_tickets.training.cohorts.joining import shape_of
 from rl_tickets.training.cohorts.off_policy.dqn import DQNSteps
 from rl_tickets.training.requests import Progress, Trained, Training
-from rl_tickets.training.runs import Run
+from rl_tickets.training.runs import TrainingRun
 from rl_tickets.training.trainers import Train
 
 Make = Callable[[int], BaseAlgorithm]
@@ -198,20 +198,20 @@ OPTIONS: dict[str, Make] = {
 }
 
 
-def train(runs: Sequence[Run | None]) -> None:
+def train(runs: Sequence[TrainingRun | None]) -> None:
     started(COHORTS)(runs)
 
 
-def together(*runs: Run | None) -> list[Trained | None]:
+def together(*runs: TrainingRun | None) -> list[Trained | None]:
     train(runs)
     return [run and run.finish() for run in runs]
 
 
-def ends(*runs: Run | None) -> list[dict[str, torch.Tensor]]:
+def ends(*runs: TrainingRun | None) -> list[dict[str, torch.Tensor]]:
     return [trained.end.policy for trained in together(*runs) if trained is not None]
 
 
-def both_ways(runs: Callable[[], list[Run]], train: Train = train) -> list[tuple[Run, Run]]:
+def both_ways(runs: Callable[[], list[TrainingRun]], train: Train = train) -> list[tuple[TrainingRun, TrainingRun]]:
     """The same runs, trained in a cohort and by SB3."""
     ours, theirs = runs(), runs()
     train(ours)
@@ -274,9 +274,9 @@ def test_updates_are_sb3s_own_train(option: str) -> None:
         logs.append(Tags())
         model.set_logger(logs[-1])
 
-    def run(seed: int) -> Run:
+    def run(seed: int) -> TrainingRun:
         ticket = ticket_for(make, seed) if seed else None
-        return Run(setting(make, seed, total_of(make), log=log), Training(0, ticket=ticket))
+        return TrainingRun(setting(make, seed, total_of(make), log=log), Training(0, ticket=ticket))
 
     for one, other in both_ways(lambda: [run(seed) for seed in range(3)]):
         updates = other.model._n_updates  # type: ignore[attr-defined]
@@ -316,8 +316,8 @@ whole = pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 def test_whole_levels_are_trained_as_by_sb3(make: Make) -> None:
     """Segments that cut the replay buffer, rewind points with it, schedules, curve."""
 
-    def run() -> Run:
-        return Run(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
+    def run() -> TrainingRun:
+        return TrainingRun(setting(make, 5, 160, boundaries=(0, 64), warmup=32), Training(0, keep_at=(0, 64)))
 
     ours, theirs = run(), run()
     (mine,) = together(ours)
@@ -344,12 +344,12 @@ def test_in_double_precision_nothing_but_rounding_is_left(make: Make, monkeypatc
     assert max(piece.difference for piece in pieces) < 1e-10
 
 
-def members(make: Make, count: int) -> list[Run]:
+def members(make: Make, count: int) -> list[TrainingRun]:
     """Runs at different levels, densities and budgets; one in two is held."""
-    made: list[Run] = []
+    made: list[TrainingRun] = []
     for seed in range(count):
         request = Training(seed, ticket=ticket_for(make, seed) if seed % 2 else None, until=48 + 16 * seed)
-        made.append(Run(setting(make, seed, 96), request))
+        made.append(TrainingRun(setting(make, seed, 96), request))
     return made
 
 
@@ -375,12 +375,14 @@ def test_compiled_trains_as_sb3(make: Make) -> None:
         demand_alike(one.model, other.model)
 
 
-def continued(make: Make, count: int) -> list[Run]:
+def continued(make: Make, count: int) -> list[TrainingRun]:
     """Members of which the odd ones begin where another has been: they learn at once, the others warm up first."""
-    (dense,) = together(Run(setting(make, 0, 48, boundaries=(0, 36)), Training(0, keep_at=(36,))))
+    (dense,) = together(TrainingRun(setting(make, 0, 48, boundaries=(0, 36)), Training(0, keep_at=(36,))))
     assert dense is not None
     start = dense.kept[36]
-    return [Run(setting(make, 0, 72), Training(1, start=start if place % 2 else None)) for place in range(count)]
+    return [
+        TrainingRun(setting(make, 0, 72), Training(1, start=start if place % 2 else None)) for place in range(count)
+    ]
 
 
 @agents
@@ -393,8 +395,8 @@ def test_members_that_warm_up_and_members_that_learn_share_a_cohort(make: Make) 
 def test_resumed_and_uninterrupted_end_with_the_same_bytes(make: Make) -> None:
     kept: list[Progress] = []
 
-    def run(resume: Progress | None = None, place: int = 0) -> list[Run | None]:
-        level = Run(setting(make, 3, 96, boundaries=(0, 48), checkpoint=kept.append), Training(0), resume)
+    def run(resume: Progress | None = None, place: int = 0) -> list[TrainingRun | None]:
+        level = TrainingRun(setting(make, 3, 96, boundaries=(0, 48), checkpoint=kept.append), Training(0), resume)
         return [*[None] * place, level, *[None] * (1 - place)]
 
     whole, again = run(), None
@@ -426,7 +428,7 @@ def test_pruned_weights_and_copies_and_their_moments_are_zero_at_every_step(make
 
     seen: set[str] = set()
     ticket = ticket_for(make, 1)
-    together(Run(setting(make, 1, callback=Look), Training(1, ticket=ticket)), *members(make, 2))
+    together(TrainingRun(setting(make, 1, callback=Look), Training(1, ticket=ticket)), *members(make, 2))
     assert seen == set(ticket.mask)
 
 
@@ -439,9 +441,9 @@ def test_a_mask_that_moves_trains_the_same_weights_plain_and_in_a_cohort(make: M
             if self.num_timesteps in (48, 72):
                 super()._on_rollout_start()
 
-    def runs() -> list[Run]:
+    def runs() -> list[TrainingRun]:
         tickets = [ticket_for(make, seed) for seed in range(3)]
-        return [Run(setting(make, s, 96, callback=Seldom), Training(1, ticket=tickets[s])) for s in range(3)]
+        return [TrainingRun(setting(make, s, 96, callback=Seldom), Training(1, ticket=tickets[s])) for s in range(3)]
 
     start = [ticket_for(make, seed).mask for seed in range(3)]
     for seed, (one, other) in enumerate(both_ways(runs)):
@@ -457,8 +459,8 @@ def test_a_mask_that_moves_trains_the_same_weights_plain_and_in_a_cohort(make: M
 def test_early_bird_stops_a_member_where_it_stops_sb3(make: Make) -> None:
     bird = rt.EarlyBird(density=0.5, every=16, window=2, threshold=0.9)
 
-    def run(seed: int) -> Run:
-        return Run(setting(make, seed, 160), Training(0, during=(bird,)))
+    def run(seed: int) -> TrainingRun:
+        return TrainingRun(setting(make, seed, 160), Training(0, during=(bird,)))
 
     for one, other in both_ways(lambda: [run(0), run(1)]):
         trained, expected = one.finish(), other.finish()
@@ -468,8 +470,8 @@ def test_early_bird_stops_a_member_where_it_stops_sb3(make: Make) -> None:
 
 @agents
 def test_a_member_that_stops_early_leaves_alone(make: Make) -> None:
-    def runs() -> list[Run]:
-        return [Run(setting(make, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
+    def runs() -> list[TrainingRun]:
+        return [TrainingRun(setting(make, s, callback=StopAt if s == 1 else None), Training(0)) for s in range(3)]
 
     pairs = both_ways(runs)
     assert [one.model.num_timesteps for one, _ in pairs] == [96, 41, 96]
@@ -482,8 +484,8 @@ def test_a_diverging_member_is_marked_and_does_not_touch_its_neighbours(make: Ma
     def exploding(seed: int) -> BaseAlgorithm:
         return make(seed, learning_rate=1e38 if seed == 1 else 1e-2)  # type: ignore[call-arg]
 
-    def runs(*seeds: int) -> list[Run | None]:
-        return [Run(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
+    def runs(*seeds: int) -> list[TrainingRun | None]:
+        return [TrainingRun(setting(exploding, seed), Training(0)) if seed in seeds else None for seed in range(3)]
 
     found = together(*runs(0, 1, 2))
     assert [trained is not None and trained.diverged for trained in found] == [False, True, False]
@@ -506,8 +508,8 @@ def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(make: Make, mon
     def exploding(seed: int) -> BaseAlgorithm:
         return make(seed, learning_rate=1e38 if seed == 1 else 1e-2)  # type: ignore[call-arg]
 
-    def level(place: int) -> list[Run]:
-        return [Run(setting(exploding, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
+    def level(place: int) -> list[TrainingRun]:
+        return [TrainingRun(setting(exploding, seed), Training(0)) for seed in (*range(place, 3), *range(place))]
 
     monkeypatch.setattr(trainers, "Cohort", Counted)
     again, shared, apart = COHORTS.start(), level(1), level(1)
@@ -523,7 +525,7 @@ def test_levels_that_share_a_cohort_train_as_if_each_had_its_own(make: Make, mon
 
 @agents
 def test_replay_buffers_stay_the_members_own(make: Make) -> None:
-    runs = [Run(setting(make, seed), Training(0)) for seed in range(2)]
+    runs = [TrainingRun(setting(make, seed), Training(0)) for seed in range(2)]
     before = [sampled(run.model) for run in runs]
     together(*runs)
     for run, arrays in zip(runs, before, strict=True):
@@ -534,7 +536,7 @@ def test_replay_buffers_stay_the_members_own(make: Make) -> None:
 @agents
 def test_afterwards_a_member_is_an_agent_like_any_other(make: Make, tmp_path: Path) -> None:
     ticket = ticket_for(make, 0)
-    runs = [Run(setting(make, seed), Training(1, ticket=ticket)) for seed in range(2)]
+    runs = [TrainingRun(setting(make, seed), Training(1, ticket=ticket)) for seed in range(2)]
     together(*runs)
     first, second = (run.model for run in runs)
     owners = {p.untyped_storage().data_ptr() for run in runs for p in run.model.policy.parameters()}
@@ -584,7 +586,7 @@ def test_callbacks_see_what_sb3_shows_them(make: Make) -> None:
     for trainer in (COHORTS, PLAIN):
         rows: list[dict[str, Any]] = []
         keys: list[set[str]] = []
-        trainer.start()([Run(setting(make, 0, callback=Keys), Training(0))])
+        trainer.start()([TrainingRun(setting(make, 0, callback=Keys), Training(0))])
         shown.append((rows, keys[20]))
     (mine, my_keys), (sb3s, their_keys) = shown
     assert my_keys >= their_keys - {"idx", "done", "kwargs"}
@@ -686,8 +688,8 @@ DQN_LIVE = {"norm": put("max_grad_norm", 0.01), "targets": put("tau", 0.1)}
 def changed(make: Make, change: Callable[[Any], object], train: Train = train) -> list[BaseAlgorithm]:
     """The second of two, trained with its neighbour and by SB3."""
 
-    def run(seed: int, change: Callable[[Any], object] | None = None) -> Run:
-        return Run(setting(make, seed, 64, callback=partial(Changing, change)), Training(0))
+    def run(seed: int, change: Callable[[Any], object] | None = None) -> TrainingRun:
+        return TrainingRun(setting(make, seed, 64, callback=partial(Changing, change)), Training(0))
 
     (first, by_sb3), (second, theirs) = both_ways(lambda: [run(0), run(1, change)], train)
     demand_alike(first.model, by_sb3.model)
@@ -799,7 +801,7 @@ class OwnStep(DQN):
 @pytest.mark.parametrize("extractor", [Averaging, Noisy])
 def test_what_a_cohort_would_train_otherwise_trains_bit_for_bit_as_by_sb3(extractor: type[Sines]) -> None:
     make = partial(dqn, policy_kwargs=small(features_extractor_class=extractor))
-    ours, theirs = (Run(setting(make, 0, 48), Training(0)) for _ in range(2))
+    ours, theirs = (TrainingRun(setting(make, 0, 48), Training(0)) for _ in range(2))
     with pytest.warns(rt.PlainTrainingWarning):
         COHORTS.start()([ours])
     PLAIN.start()([theirs])
@@ -811,7 +813,7 @@ def test_a_subclass_that_stores_in_its_own_way_may_join() -> None:
         return OwnStep("MlpPolicy", cartpole(), seed=seed, policy_kwargs=small(), device="cpu", **OFF)
 
     assert COHORTS.obstacle(make(0)) is None
-    for one, other in both_ways(lambda: [Run(setting(make, seed), Training(0)) for seed in range(2)]):
+    for one, other in both_ways(lambda: [TrainingRun(setting(make, seed), Training(0)) for seed in range(2)]):
         demand_alike(one.model, other.model)
         assert sampled(one.model)["rewards"].max() == 2
 
@@ -861,7 +863,7 @@ def test_environments_in_processes_of_their_own() -> None:
     def make(seed: int) -> DQN:
         return dqn(seed, lambda: SubprocVecEnv([partial(Choices, spaces.Discrete(2))] * 2))
 
-    for one, other in both_ways(lambda: [Run(setting(make, seed, 48), Training(0)) for seed in range(2)]):
+    for one, other in both_ways(lambda: [TrainingRun(setting(make, seed, 48), Training(0)) for seed in range(2)]):
         demand_alike(one.model, other.model)
         for run in (one, other):
             run.model.get_env().close()  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ import rl_tickets as rt
 from rl_tickets.evaluation import cast
 from rl_tickets.evaluation.acting import samples
 from rl_tickets.evaluation.cast import ROWS, SLOTS, Cast, playing_of
-from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
+from rl_tickets.evaluation.draws import DrawnAhead, EpisodeDraws
 from rl_tickets.evaluation.returns import Episodes, play, play_both_ways, play_plainly, play_together
 from rl_tickets.training.cohorts.family import CannotJoin
 from rl_tickets.training.cohorts.on_policy.sampling import exponential, normal, uniform
@@ -208,7 +208,7 @@ def test_classes_are_drawn_as_often_as_they_are_likely() -> None:
         draws.begin(row, row)
     counts = torch.zeros(4)
     for _ in range(25):
-        with Drawing(draws):
+        with DrawnAhead(draws):
             counts += torch.distributions.Categorical(logits=logits.expand(count, 4)).sample().bincount(minlength=4)
         draws.advance()
     expected = logits.softmax(0) * 25 * count

@@ -28,7 +28,7 @@ from rl_tickets.training.cohorts.imagined import Imagined
 from rl_tickets.training.cohorts.on_policy import losses
 from rl_tickets.training.cohorts.rehearsing import demand_alike
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run
+from rl_tickets.training.runs import TrainingRun
 
 
 class Averaging(Sines):
@@ -159,7 +159,7 @@ def test_what_a_cohort_would_train_otherwise_trains_plainly_and_is_told_why(reas
 
 @pytest.mark.parametrize("extractor", [Averaging, Counting, Noisy])
 def test_agents_that_do_not_rehearse_alike_train_bit_for_bit_as_by_sb3(extractor: type[Sines]) -> None:
-    ours, theirs = (Run(setting(extracted(extractor), 0, 48), Training(0)) for _ in range(2))
+    ours, theirs = (TrainingRun(setting(extracted(extractor), 0, 48), Training(0)) for _ in range(2))
     with pytest.warns(rt.PlainTrainingWarning):
         COHORTS.start()([ours])
     PLAIN.start()([theirs])
@@ -169,10 +169,10 @@ def test_agents_that_do_not_rehearse_alike_train_bit_for_bit_as_by_sb3(extractor
 def test_an_agent_that_has_diverged_rehearses_for_nobody() -> None:
     """It shows nothing of the others, before it or after."""
     for order in ((0, 1), (1, 0)):
-        runs = [Run(setting(extracted(Averaging), seed, 48), Training(0)) for seed in range(2)]
+        runs = [TrainingRun(setting(extracted(Averaging), seed, 48), Training(0)) for seed in range(2)]
         with torch.no_grad():
             runs[0].model.policy.value_net.weight.fill_(torch.nan)  # type: ignore[union-attr]
-        theirs = Run(setting(extracted(Averaging), 1, 48), Training(0))
+        theirs = TrainingRun(setting(extracted(Averaging), 1, 48), Training(0))
         train = COHORTS.start()
         train([runs[0]])
         with pytest.warns(rt.PlainTrainingWarning, match="features_extractor.mean"):
@@ -184,7 +184,7 @@ def test_an_agent_that_has_diverged_rehearses_for_nobody() -> None:
 def test_a_policy_that_evaluates_in_its_own_way_may_join_where_the_outcome_is_sb3s() -> None:
     make = partial(ppo, policy=Detached)
     assert COHORTS.obstacle(make(0)) is None
-    for one, other in both_ways(lambda: [Run(setting(make, seed, 48), Training(0)) for seed in range(2)]):
+    for one, other in both_ways(lambda: [TrainingRun(setting(make, seed, 48), Training(0)) for seed in range(2)]):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-5
 
 
@@ -296,18 +296,20 @@ def test_what_the_compiler_mistakes_trains_plainly(where: str, monkeypatch: pyte
     monkeypatch.setattr(tracing, "compiler", lambda: "c++")
     monkeypatch.setattr(tracing, "_COMPILED", {})
     monkeypatch.setattr(torch._inductor, "standalone_compile", fail if where == "compiling" else lambda *_, **__: fail)
-    runs = [Run(setting(extracted(Attention), seed, 48), Training(0)) for seed in range(2)]
+    runs = [TrainingRun(setting(extracted(Attention), seed, 48), Training(0)) for seed in range(2)]
     train = COHORTS.start()
     with pytest.warns(rt.PlainTrainingWarning) as said:
         train(runs)
-    train([Run(setting(extracted(Attention), seed, 48), Training(0)) for seed in range(2)])
+    train([TrainingRun(setting(extracted(Attention), seed, 48), Training(0)) for seed in range(2)])
     reason = "its policy cannot be compiled (ValueError: not enough values to unpack)"
     assert [str(each.message) for each in said] == [f"this agent trains with plain SB3, since {reason}"]
     assert [run.model.num_timesteps for run in runs] == [48, 48]
 
 
 def test_attention_trains_as_by_sb3() -> None:
-    for one, other in both_ways(lambda: [Run(setting(extracted(Attention), seed, 48), Training(0)) for seed in (0, 1)]):
+    for one, other in both_ways(
+        lambda: [TrainingRun(setting(extracted(Attention), seed, 48), Training(0)) for seed in (0, 1)]
+    ):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-5
 
 
@@ -315,20 +317,22 @@ def test_attention_trains_as_by_sb3() -> None:
 def test_actions_of_several_dimensions_train_as_by_sb3(shape: tuple[int, ...]) -> None:
     make = partial(ppo, env=partial(vec, partial(Choices, spaces.Box(-1, 1, shape)), 2))
     assert COHORTS.obstacle(make(0)) is None
-    for one, other in both_ways(lambda: [Run(setting(make, seed, 96), Training(0)) for seed in range(2)]):
+    for one, other in both_ways(lambda: [TrainingRun(setting(make, seed, 96), Training(0)) for seed in range(2)]):
         assert largest_difference(one.model.policy.state_dict(), other.model.policy.state_dict()) < 1e-5
 
 
 def test_one_environment_for_several_agents_is_refused() -> None:
     env = cartpole(2)
-    runs = [Run(setting(lambda seed: ppo(seed, lambda: env), seed), Training(0)) for seed in range(2)]
+    runs = [TrainingRun(setting(lambda seed: ppo(seed, lambda: env), seed), Training(0)) for seed in range(2)]
     message = "make_model gave the same environment to two agents; make a new one each time"
     with pytest.raises(ValueError, match=message):
         COHORTS.start()(runs)
     inner = gym.make("CartPole-v1")
-    wrapped = [Run(setting(lambda seed: ppo(seed, partial(vec, lambda: inner)), s), Training(0)) for s in range(2)]
+    wrapped = [
+        TrainingRun(setting(lambda seed: ppo(seed, partial(vec, lambda: inner)), s), Training(0)) for s in range(2)
+    ]
     with pytest.raises(ValueError, match=message):
         COHORTS.start()(wrapped)
-    shared = [Run(setting(lambda s: BY_NAME["trpo"].make(s), 0, 32), Training(0)), runs[0]]
+    shared = [TrainingRun(setting(lambda s: BY_NAME["trpo"].make(s), 0, 32), Training(0)), runs[0]]
     with pytest.warns(rt.PlainTrainingWarning):
         COHORTS.start()(shared)

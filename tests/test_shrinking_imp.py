@@ -19,9 +19,9 @@ from tiny import PPO_EXPERIMENT, assert_same, counted, forked, make_ppo, trained
 import rl_tickets as rt
 from rl_tickets.agents.trimmed import Trimmed
 from rl_tickets.lab.store import Store
-from rl_tickets.report.rows import Run as Identity
+from rl_tickets.report.rows import Run
 from rl_tickets.report.tables import read_levels, read_series
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 
 TRIMMED = [case for case in CASES if case.name not in ("own_heads", "crossq", "trpo")]
 by_case = pytest.mark.parametrize("case", TRIMMED, ids=lambda case: case.name)
@@ -61,7 +61,7 @@ def test_it_makes_the_same_updates_as_the_whole_agent_under_its_mask(case: Case)
     setting = Setting(case.make, 0, 32)
     start = rt.TrainingState.capture(case.make(0)).with_policy(ticket.weights)
     request = rt.Training(1, ticket=ticket, start=start)
-    ours, theirs = Run(setting, replace(request, trim=Trimmed)), Run(setting, request)
+    ours, theirs = TrainingRun(setting, replace(request, trim=Trimmed)), TrainingRun(setting, request)
     assert sum(widths_of(ours.model)) < sum(widths_of(theirs.model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def test_trimmed_agents_train_in_lock_step() -> None:
     ticket = ticket_of(make_model(0))
     start = rt.TrainingState.capture(make_model(0)).with_policy(ticket.weights)
     request = rt.Training(1, ticket=ticket, start=start, trim=Trimmed)
-    runs = [Run(Setting(make_model, seed, 64), request) for seed in range(2)]
+    runs = [TrainingRun(Setting(make_model, seed, 64), request) for seed in range(2)]
     with warnings.catch_warnings():
         warnings.simplefilter("error", rt.PlainTrainingWarning)
         rt.Cohorts(seeds=2).start()(runs)
@@ -194,16 +194,16 @@ def test_it_returns_what_the_search_that_masks_returns(out: Path) -> None:
     rows = {row.run: row for row in read_levels(out)}
     for search, twin in (("small", "masked"), ("small_others", "masked_others")):
         for level in (1, 2):
-            ours, theirs = rows[Identity(search, 0, level)], rows[Identity(twin, 0, level)]
+            ours, theirs = rows[Run(search, 0, level)], rows[Run(twin, 0, level)]
             assert ours.mean_return == pytest.approx(theirs.mean_return, abs=1.0)
             same = ("density", "overall_density", "effective_density", "live_units", "spent", "timesteps", "start")
             assert [getattr(ours, name) for name in same] == [getattr(theirs, name) for name in same]
     reads = {row.run: row.columns for row in read_series(out, "inputs")}
-    assert reads[Identity("small", 0, 2)] == reads[Identity("masked", 0, 2)]
+    assert reads[Run("small", 0, 2)] == reads[Run("masked", 0, 2)]
 
 
 def test_final_weights_are_the_dense_agents(out: Path) -> None:
-    ours, theirs = (Store(out).trained(Identity(search, 0, 2)) for search in ("small", "masked"))
+    ours, theirs = (Store(out).trained(Run(search, 0, 2)) for search in ("small", "masked"))
     assert ours is not None
     assert theirs is not None
     shapes = {name: weight.shape for name, weight in EXPERIMENT.make_model(0).policy.state_dict().items()}

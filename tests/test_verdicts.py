@@ -17,8 +17,8 @@ from rl_tickets.evaluation.failures import excess_bound, excess_p, share_interva
 from rl_tickets.evaluation.families import holm
 from rl_tickets.evaluation.power import power, seeds_needed
 from rl_tickets.evaluation.statistics import Interval, iqm, probability_of_improvement
-from rl_tickets.evaluation.trimming import trimmed
 from rl_tickets.evaluation.verdicts import Comparison, compare, together
+from rl_tickets.evaluation.yuen import yuen
 
 Z95 = stats.norm.isf(0.05)
 
@@ -69,7 +69,7 @@ def test_p_and_bound_say_the_same() -> None:
 def test_many_pairs_at_once_are_each_pair_alone() -> None:
     rng = np.random.default_rng(3)
     sparse, dense = np.minimum(1, rng.normal(1, 0.2, (30, 12))), np.minimum(1, rng.normal(1, 0.2, (30, 60)))
-    found = trimmed(sparse, dense, 0.05)
+    found = yuen(sparse, dense, 0.05)
     alone = [compare(one, other) for one, other in zip(sparse, dense, strict=True)]
     np.testing.assert_allclose(found.lower, [each.lower for each in alone])
     np.testing.assert_allclose(found.p, [each.p_typical for each in alone])
@@ -87,7 +87,7 @@ def test_worse_by_the_margin_is_typical_in_about_one_of_twenty(shape: str, seeds
         truth = np.minimum(1, stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000, 0.97, 0.1))
         lower = np.minimum(1, stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000, 0.97 - worse, 0.1))
         assert iqm(truth) - iqm(lower) == pytest.approx(0.05, abs=0.001)
-    assert 0.035 <= np.mean(trimmed(sparse, dense, 0.05).p < 0.05) <= 0.09
+    assert 0.035 <= np.mean(yuen(sparse, dense, 0.05).p < 0.05) <= 0.09
 
 
 def test_more_seeds_and_more_dense_runs_show_more() -> None:
@@ -95,7 +95,7 @@ def test_more_seeds_and_more_dense_runs_show_more() -> None:
 
     def found(seeds: int, dense_seeds: int) -> float:
         sparse, dense = rng.normal(1, 0.1, (2_000, seeds)), rng.normal(1, 0.1, (2_000, dense_seeds))
-        return float(np.mean(trimmed(sparse, dense, 0.05).p < 0.05))
+        return float(np.mean(yuen(sparse, dense, 0.05).p < 0.05))
 
     assert found(20, 20) + 0.05 < found(20, 100) < found(80, 400) - 0.05
 

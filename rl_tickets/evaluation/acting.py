@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
+from rl_tickets.evaluation.draws import DrawnAhead, EpisodeDraws
 from rl_tickets.evaluation.seeding import seeded
 from rl_tickets.training.observing import each
 
@@ -98,7 +98,7 @@ class Actor:
             observations = self.normalize.normalize_obs(observations)
         kwargs: dict[str, Any] = {"action_masks": masks} if self.takes_masks else {}
         kwargs |= {"state": self._state, "episode_start": starts, "deterministic": self._draws is None}
-        with nullcontext() if self._draws is None else Drawing(self._draws):
+        with nullcontext() if self._draws is None else DrawnAhead(self._draws):
             actions, self._state = self._model.predict(observations, **kwargs)
         if self._draws is not None:
             self._draws.advance()
@@ -122,7 +122,7 @@ def samples(model: BaseAlgorithm) -> bool:
         >>> samples(PPO("MlpPolicy", "CartPole-v1", device="cpu")), samples(DQN("MlpPolicy", "CartPole-v1"))
         (True, False)
     """
-    drawing = Drawing(EpisodeDraws(0, 1))
+    drawing = DrawnAhead(EpisodeDraws(0, 1))
     with seeded(0), drawing:
         model.predict(_observation(model), deterministic=False)
     return drawing.drew

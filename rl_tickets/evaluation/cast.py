@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rl_tickets.evaluation.acting import numbers
-from rl_tickets.evaluation.draws import Drawing, EpisodeDraws
+from rl_tickets.evaluation.draws import DrawnAhead, EpisodeDraws
 from rl_tickets.training.cohorts.family import CannotJoin, policy_can_be
 from rl_tickets.training.cohorts.imagined import Imagined
 from rl_tickets.training.cohorts.on_policy.acting import clipped
@@ -107,7 +107,7 @@ def _demand_alike(playing: Playing, model: Any) -> None:
             same.begin(row, row)
         cast.seen[:ROWS] = seen
         ours = cast.act()[:ROWS]
-        with Drawing(same):
+        with DrawnAhead(same):
             theirs = model.predict(seen, deterministic=deterministic)[0]
         apart = ~np.isclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE).reshape(ROWS, -1).all(axis=1)
         if apart.sum() > (CLOSE_CALLS if np.issubdtype(theirs.dtype, np.integer) else 0):

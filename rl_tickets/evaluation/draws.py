@@ -97,7 +97,7 @@ def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DrawnAhead(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Meanwhile torch's draws for a batch come from `EpisodeDraws`, row by row; torch's own generator stays.
 
     These are the draws of SB3's action distributions. Others, and those of other shapes, are left to torch.

@@ -11,8 +11,8 @@ from scipy import stats
 
 from .failures import EXCESS, FAILED_BELOW, count, excess_bound
 from .statistics import Scores, checked
-from .trimming import trimmed
 from .verdicts import LEVEL, MINIMUM_SEEDS
+from .yuen import yuen
 
 POOL = 5
 """Dense runs for each sparse one."""
@@ -89,7 +89,7 @@ def verdicts(
     sparse: Scores, dense: Scores, margin: float = 0.05, failed_below: float = FAILED_BELOW, densities: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `compare` says of each row of (trials, seeds) and (trials, dense seeds): typical, reliable, matches."""
-    typical = trimmed(sparse, dense, margin).p < LEVEL / densities
+    typical = yuen(sparse, dense, margin).p < LEVEL / densities
     typical &= min(sparse.shape[1], dense.shape[1]) >= MINIMUM_SEEDS
     reliable = _reliable(sparse, dense, failed_below, densities)
     return typical, reliable, typical & reliable

@@ -49,7 +49,7 @@ from .failures import EXCESS, FAILED_BELOW, excess_bound, excess_p, share_interv
 from .failures import count as failures
 from .families import holm
 from .statistics import CONFIDENCE, Interval, checked, probability_of_improvement
-from .trimming import trimmed
+from .yuen import yuen
 
 MINIMUM_SEEDS = 10
 LEVEL = 1 - CONFIDENCE
@@ -190,7 +190,7 @@ def compare(
         raise ValueError(f"margin must be a finite number of at least 0, got {margin}")
     if not np.isfinite(failed_below):
         raise ValueError(f"failed_below must be a finite number, got {failed_below}")
-    typical = trimmed(sparse[None], dense[None], margin)
+    typical = yuen(sparse[None], dense[None], margin)
     failed, dense_failed = int(failures(sparse, failed_below)), int(failures(dense, failed_below))
     counts = (failed, len(sparse), dense_failed, len(dense))
     p_typical, p_reliable = float(typical.p[0]), float(excess_p(*counts))

@@ -17,15 +17,14 @@ from rl_tickets.evaluation.returns import Played, play_both_ways
 from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.report import write_level
-from rl_tickets.report.rows import LayerRow, LevelRow, Row, Series, TimingRow
-from rl_tickets.report.rows import Run as Identity
+from rl_tickets.report.rows import LayerRow, LevelRow, Row, Run, Series, TimingRow
 from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.curve import LearningCurve
 from rl_tickets.training.during import During
 from rl_tickets.training.requests import Trained, Training
-from rl_tickets.training.runs import Run
+from rl_tickets.training.runs import TrainingRun
 from rl_tickets.training.ticketing import ticket_of
 
 
@@ -47,11 +46,11 @@ class Recorder:
     store: Store
     plan: str
 
-    def identity(self, seed: int, request: Training) -> Identity:
+    def identity(self, seed: int, request: Training) -> Run:
         """What a training is called in this experiment."""
-        return Identity(self.plan, seed, request.level, request.variant)
+        return Run(self.plan, seed, request.level, request.variant)
 
-    def play(self, runs: Sequence[Run]) -> list[Played]:
+    def play(self, runs: Sequence[TrainingRun]) -> list[Played]:
         """Lets the final policies of trainings play the evaluation's episodes, all of them side by side."""
         experiment = self.experiment
         models = [run.model for run in runs]
@@ -59,7 +58,7 @@ class Recorder:
             models, experiment.make_env, episodes=experiment.episodes, seed=experiment.evaluation_seed
         )
 
-    def record(self, seed: int, run: Run, played: Played, before: Mask | None, seconds: float) -> Trained:
+    def record(self, seed: int, run: TrainingRun, played: Played, before: Mask | None, seconds: float) -> Trained:
         """Writes down a trained level; its environments are closed.
 
         Args:
@@ -93,18 +92,18 @@ class Recorder:
             env.close()
         return trained
 
-    def _paths(self, identity: Identity, run: Run, trained: Trained) -> Paths | None:
+    def _paths(self, identity: Run, run: TrainingRun, trained: Trained) -> Paths | None:
         """What of the mask lies on a path; None where that is not understood, which the first dense run says."""
         try:
             return paths(run.whole, trained.mask)
         except WiringError as error:
-            if identity == Identity(DENSE, self.experiment.all_seeds[0], 0):
+            if identity == Run(DENSE, self.experiment.all_seeds[0], 0):
                 warnings.warn(f"effective densities stay blank: {error}", UnknownPathsWarning, stacklevel=2)
             return None
 
     def _level_row(
         self,
-        run: Identity,
+        run: Run,
         request: Training,
         trained: Trained,
         ticket: Ticket,
@@ -141,7 +140,7 @@ class Recorder:
         setup = self.experiment.setup(seed)
         return request.level == max(name.level for name in self.experiment.plans[self.plan].trainings(setup))
 
-    def _show(self, identity: Identity, run: Run, trained: Trained, level: LevelRow, found: Paths | None) -> None:
+    def _show(self, identity: Run, run: TrainingRun, trained: Trained, level: LevelRow, found: Paths | None) -> None:
         write_level(
             self.store.tensorboard(identity),
             step=run.model.num_timesteps,
@@ -170,7 +169,7 @@ def _density_of(network: Network, found: Paths, request: Training, trained: Trai
     return sum(layer.kept for layer in counts) / sum(layer.total for layer in counts) if counts else None
 
 
-def _reads(run: Identity, found: Paths, trained: Trained) -> list[Series]:
+def _reads(run: Run, found: Paths, trained: Trained) -> list[Series]:
     """How many weights of each network read each dimension of the observation; none where no layer that may be pruned
     sees it."""
     networks: dict[str, torch.Tensor] = {}
@@ -190,7 +189,7 @@ def sampled_return(played: Played) -> float | None:
     return None if played.sampled is None else float(played.sampled.returns.mean())
 
 
-def returns_row(run: Identity, played: Played) -> Series:
+def returns_row(run: Run, played: Played) -> Series:
     """Returns and lengths of a policy's episodes, in each way in which it was played."""
     columns = {"returns": played.greedy.returns.tolist(), "lengths": played.greedy.lengths.tolist()}
     if played.sampled is not None:
@@ -199,6 +198,6 @@ def returns_row(run: Identity, played: Played) -> Series:
     return Series("returns", run, columns)
 
 
-def _series(run: Identity, during: During, trained: Trained) -> Series:
+def _series(run: Run, during: During, trained: Trained) -> Series:
     columns = zip(*trained.observed[during.table], strict=True)
     return Series(during.table, run, dict(zip(during.columns, map(list, columns), strict=True)))

@@ -22,14 +22,14 @@ from rl_tickets.lab.recording import Recorder
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.threads import one_thread
 from rl_tickets.lab.user_errors import naming
-from rl_tickets.report.rows import Run as Identity
+from rl_tickets.report.rows import Run
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.search.plan import DENSE, Outcome
 from rl_tickets.tickets.mask import Mask
 from rl_tickets.tickets.selecting import LayerCollapseWarning
 from rl_tickets.training.requests import DivergenceWarning, Trained, Training
 from rl_tickets.training.rewinding import RewindWarning
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.trainers import Train
 
 Asked = dict[int, tuple[Training, ...]]
@@ -96,7 +96,7 @@ class _Driving:
         self._setups = {seed: task.experiment.setup(seed, partial(self._outcomes_of, seed)) for seed in task.seeds}
         self._searches = {seed: plan.search(setup) for seed, setup in self._setups.items()}
         self._ahead = {
-            seed: {Identity(task.plan, seed, *name) for name in plan.trainings(setup)}
+            seed: {Run(task.plan, seed, *name) for name in plan.trainings(setup)}
             for seed, setup in self._setups.items()
         }
 
@@ -144,19 +144,19 @@ class _Driving:
             found |= self._trained(alike, count, found)
         return {seed: tuple(found[seed, place] for place in range(len(asked[seed]))) for seed in asked}
 
-    def _home(self, plan: str, seed: int, request: Training) -> Identity:
+    def _home(self, plan: str, seed: int, request: Training) -> Run:
         """Which training answers a request: the plan's own, or the dense run that all share."""
         shared = request.repeats(self._experiment.dense.request(self._experiment.setup(seed)))
-        return Identity(DENSE if shared else plan, seed, *request.name)
+        return Run(DENSE if shared else plan, seed, *request.name)
 
-    def _expect(self, home: Identity) -> None:
+    def _expect(self, home: Run) -> None:
         if home.search != self._task.plan:
             return
         if home not in self._ahead[home.seed]:
             raise ValueError(f"{home}: asked for twice, or not among the trainings that its plan names")
         self._ahead[home.seed].remove(home)
 
-    def _known(self, home: Identity, request: Training) -> Trained | None:
+    def _known(self, home: Run, request: Training) -> Trained | None:
         trained = self._store.trained(home)
         if trained is not None and not trained.diverged and not {*request.keep_at} <= {*trained.kept}:
             return None  # What it kept is gone, or a search that was added wants more.
@@ -180,11 +180,11 @@ class _Driving:
             each = zip(runs.items(), played, strict=True)
             return {key: self._record(key[0], run, episodes, share) for (key, run), episodes in each}
 
-    def _record(self, seed: int, run: Run, played: Played, seconds: float) -> Trained:
+    def _record(self, seed: int, run: TrainingRun, played: Played, seconds: float) -> Trained:
         with _telling([self._recorder.identity(seed, run.request)]):
             return self._recorder.record(seed, run, played, self._before.get(seed), seconds)
 
-    def _run(self, seed: int, request: Training) -> Run:
+    def _run(self, seed: int, request: Training) -> TrainingRun:
         experiment, store = self._experiment, self._store
         identity = self._recorder.identity(seed, request)
         assert identity.search == self._home(identity.search, seed, request).search, "the dense runs are finished first"
@@ -198,9 +198,9 @@ class _Driving:
             partial(_log, store.tensorboard(identity)),
             partial(store.save_checkpoint, identity),
         )
-        return Run(setting, request, store.checkpoint(identity))
+        return TrainingRun(setting, request, store.checkpoint(identity))
 
-    def _callbacks(self, identity: Identity) -> BaseCallback:
+    def _callbacks(self, identity: Run) -> BaseCallback:
         total, make = self._experiment.total_timesteps, self._experiment.callback
         callbacks: list[BaseCallback] = [TellProgress(self._store.work(identity, "progress"), total, self._tell)]
         if make is not None:
@@ -213,7 +213,7 @@ def _log(folder: Path, model: BaseAlgorithm) -> None:
 
 
 @contextmanager
-def _telling(runs: Sequence[Identity]) -> Iterator[None]:
+def _telling(runs: Sequence[Run]) -> Iterator[None]:
     """Says in which of an experiment's many trainings something went wrong; what is wrong with the disk is not theirs.
 
     Raises:

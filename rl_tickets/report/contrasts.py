@@ -7,9 +7,9 @@ import numpy as np
 
 from rl_tickets.evaluation.contrasts import Contrast, contrast
 from rl_tickets.evaluation.families import holm
+from rl_tickets.tickets.densities import same_density
 
 from .judging import TOO_FEW, LevelSummary
-from .savings import SAME_DENSITY
 from .searches import Described
 from .wording import plain
 
@@ -119,7 +119,7 @@ def _at_same_density(levels: Sequence[LevelSummary], others: Sequence[LevelSumma
     pairs: list[Pair] = []
     for other in others:
         free = [level for level in levels if not any(level is taken for taken, _ in pairs)]
-        near = [level for level in free if abs(level.density - other.density) < SAME_DENSITY * other.density]
+        near = [level for level in free if same_density(level.density, other.density)]
         same = [level for level in near if level.level == other.level]
         pairs += [(level, other) for level in (same or near)[:1]]
     return pairs

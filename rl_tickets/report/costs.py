@@ -1,7 +1,8 @@
 """What a policy costs in all: the environment steps that its ticket took to find, and its own training's."""
 
+from rl_tickets.search.plan import DENSE
+
 from .judging import TOO_FEW, LevelSummary
-from .searches import DENSE
 from .summary import SearchSummary, Summary
 from .wording import by_density, listed, plain
 

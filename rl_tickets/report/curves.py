@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
+from rl_tickets.search.plan import DENSE
+
 from . import looks
 from .looks import DENSE_LOOK
 from .rows import Series
-from .searches import DENSE
 from .wording import plain
 
 SHOWN_LEVELS = 5

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from rl_tickets.evaluation.statistics import Anchors, Interval, interval, iqm
 from rl_tickets.evaluation.verdicts import Comparison, compare
+from rl_tickets.search.plan import DENSE
 
 from .effective import Effective
 from .rows import LevelRow
-from .searches import DENSE
 from .wording import number
 
 TOO_FEW = "too few seeds"

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from rl_tickets.search.plan import DENSE
+
 from .rows import LevelRow, Series
-from .searches import DENSE
 from .wording import plain
 
 HEADS = ("search", "network", "density", "runs", "dimensions read", "read by most of its first-layer weights [95 %]")

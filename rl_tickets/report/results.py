@@ -10,8 +10,10 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from rl_tickets.search.plan import DENSE
+
 from .rows import LayerRow, LevelRow, Run, Series
-from .searches import DENSE, Searches
+from .searches import Searches
 from .speed import mean_while_training
 from .tables import path_of, read_layers, read_levels, read_series
 

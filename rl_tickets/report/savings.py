@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Self
 
 from rl_tickets.evaluation.statistics import Anchors
+from rl_tickets.search.plan import DENSE
+from rl_tickets.tickets.densities import same_density
 
 from .rows import LevelRow
-from .searches import DENSE, Searches
+from .searches import Searches
 from .wording import plain, signed
-
-SAME_DENSITY = 0.02
-"""Two levels are at the same density where theirs differ by less than this fraction: rounding."""
 
 Lost = tuple[tuple[float, float], ...]
 """(density, normalised return of a search less that of another, mean over seeds)."""
@@ -161,7 +160,7 @@ def _lost(rows: Sequence[LevelRow], others: Sequence[LevelRow], anchors: Anchors
             continue
         twin = min(full[row.run.seed], key=lambda other: abs(other.density - row.density))
         both = [twin.mean_return, row.mean_return]
-        if abs(twin.density - row.density) < SAME_DENSITY * row.density and all(map(math.isfinite, both)):
+        if same_density(twin.density, row.density) and all(map(math.isfinite, both)):
             other, own = (float(value) for value in anchors.normalise(both))
             found.setdefault(row.run.level, []).append((row.density, other - own))
     pairs = [(_mean([d for d, _ in group]), _mean([loss for _, loss in group])) for group in found.values()]

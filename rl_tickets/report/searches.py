@@ -5,14 +5,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from rl_tickets.search.plan import DENSE
 from rl_tickets.tickets.identity import text_of
 
 from .rows import Run, label
 
 ENDING = ("type", "early_bird", "at")
 """Settings of a search that say when its runs end, and which of its tickets are tested."""
-DENSE = "dense"
-"""What the dense runs are called, with which everything is compared."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rl_tickets.evaluation.failures import FAILED_BELOW
 from rl_tickets.evaluation.power import Power, power, seeds_needed
 from rl_tickets.evaluation.verdicts import together
+from rl_tickets.search.plan import DENSE
 
 from .contrasts import Beside, contrasts
 from .judging import Judge, LevelSummary
@@ -20,7 +21,7 @@ from .reading import Reading, readings
 from .results import Results
 from .rows import LevelRow
 from .savings import Savings
-from .searches import DENSE, Described
+from .searches import Described
 from .sizes import sizes
 
 MARGIN = 0.05

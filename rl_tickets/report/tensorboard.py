@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_tickets.search.plan import DENSE
+
 from .rows import LevelRow
-from .searches import DENSE
 
 PICTURE = (200, 600)
 """Least height and width, in pixels, to which the picture of a small mask is enlarged."""

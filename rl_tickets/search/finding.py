@@ -25,7 +25,7 @@ from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.environments import share_environment
 from rl_tickets.training.requests import Trained, Training
 from rl_tickets.training.rewinding import Rewind
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.ticketing import ticket_of
 from rl_tickets.training.trainers import Trainer
 
@@ -129,10 +129,10 @@ def find_tickets(
 def _levels(search: Search, setting: Setting, trainer: Trainer, bars: Bars | None) -> Iterator[Level]:
     rounds, train = side_by_side({setting.seed: search}), trainer.start()
     requests = next(rounds)[setting.seed]
-    before: list[Run] = []
+    before: list[TrainingRun] = []
     while requests:
         with _told(requests, setting), nullcontext() if bars is None else bars:
-            runs = [Run(_watched(setting, request, bars), request) for request in requests]
+            runs = [TrainingRun(_watched(setting, request, bars), request) for request in requests]
             _close(before, runs)
             train(runs)
             answers = tuple(run.finish() for run in runs)
@@ -158,7 +158,7 @@ def _watched(setting: Setting, request: Training, bars: Bars | None) -> Setting:
     return replace(setting, callback=callback)
 
 
-def _close(before: Sequence[Run], now: Sequence[Run]) -> None:
+def _close(before: Sequence[TrainingRun], now: Sequence[TrainingRun]) -> None:
     """Closes the environments of the level before, unless `make_model` gave the same ones again."""
     for run in before:
         env = run.model.get_env()

@@ -17,13 +17,10 @@ from rl_tickets.search.plan import Plan, Search, Setup
 from rl_tickets.search.transferred import Transferred
 from rl_tickets.search.transferring import transfer
 from rl_tickets.tickets import identity
-from rl_tickets.tickets.densities import among, as_floats
+from rl_tickets.tickets.densities import among, as_floats, same_density
 from rl_tickets.tickets.ticket import Ticket
 from rl_tickets.training.requests import Name, Training
 from rl_tickets.training.ticketing import ticket_of
-
-SAME_DENSITY = 0.02
-"""How much a ticket's density may differ, relatively, from that of the level it is to train at."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ class Transfer(Plan):
 
     def _transferred(self, ticket: Ticket, level: int, setup: Setup) -> Transferred:
         wanted = setup.densities[level]
-        if abs(ticket.density - wanted) > SAME_DENSITY * wanted:
+        if not same_density(ticket.density, wanted):
             raise ValueError(
                 f"the ticket of level {level} has density {ticket.density:.3g}, and this experiment's level {level} "
                 f"{wanted:.3g}; give both experiments the same densities"

@@ -51,6 +51,16 @@ def among(density: float, densities: Iterable[float]) -> bool:
     return any(math.isclose(density, each) for each in densities)
 
 
+def same_density(one: float, other: float) -> bool:
+    """Whether they differ by less than 2 % of the other: what rounding to whole weights does to one density.
+
+    Example:
+        >>> same_density(0.1601, 0.16), same_density(0.2, 0.16)
+        (True, False)
+    """
+    return abs(one - other) < 0.02 * other
+
+
 def as_floats(densities: Sequence[float]) -> tuple[float, ...]:
     """Numbers of any sequence or array, possible densities or not; raises TypeError for anything else."""
     try:

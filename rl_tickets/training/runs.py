@@ -51,7 +51,7 @@ class Setting:
     checkpoint: Callable[[Progress], None] | None = None
 
 
-class Run:
+class TrainingRun:
     """A fresh agent with a level's start set and its mask held, ready to `learn`; afterwards, what came of it.
 
     `model` is what trains and plays; `whole` is the agent whose weights and mask are told: the same, but for requests

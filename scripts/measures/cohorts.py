@@ -18,7 +18,7 @@ import rl_tickets as rt
 from measures.rows import Row, pairs_of, row
 from rl_tickets.agents.segments import begin_segment
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.trainers import learn
 
 MakeModel = Callable[[int], BaseAlgorithm]
@@ -42,9 +42,11 @@ def make_lunarlander(seed: int) -> PPO:
     return PPO("MlpPolicy", env, **zoo, seed=seed, device="cpu")
 
 
-def runs(make_model: MakeModel, steps: int, count: int, callback: MakeCallback | None = None) -> list[Run]:
+def runs(make_model: MakeModel, steps: int, count: int, callback: MakeCallback | None = None) -> list[TrainingRun]:
     """Dense runs of so many seeds."""
-    return [Run(Setting(make_model, s, steps, callback=callback, log=_quiet), Training(0)) for s in range(count)]
+    return [
+        TrainingRun(Setting(make_model, s, steps, callback=callback, log=_quiet), Training(0)) for s in range(count)
+    ]
 
 
 def _quiet(model: BaseAlgorithm) -> None:
@@ -135,7 +137,10 @@ def simulator(pairs: int) -> Iterator[Row]:
 
 
 def _replayed(
-    step: Callable[[Any, Any], None], trained: Sequence[Run], envs: Sequence[Any], actions: Sequence[Sequence[Any]]
+    step: Callable[[Any, Any], None],
+    trained: Sequence[TrainingRun],
+    envs: Sequence[Any],
+    actions: Sequence[Sequence[Any]],
 ) -> float:
     """Seconds of all members' environments in turn, as in training, from the same first state."""
     for run in trained:

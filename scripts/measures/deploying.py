@@ -19,7 +19,7 @@ from measures.rows import Row, ratios, row
 from rl_tickets.agents.holding import held_mask
 from rl_tickets.deploy.numpy_policy import NumpyPolicy
 from rl_tickets.deploy.onnx_writing import ort_session, read_onnx
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.trainers import learn
 
 DENSITY, NEURONS = 0.05, 64
@@ -167,7 +167,9 @@ def trimmed_level(pairs: int) -> Iterator[Row]:
 
 def level_seconds(make: Callable[[], BaseAlgorithm], ticket: rt.Ticket, start: rt.TrainingState) -> float:
     """CPU seconds in which an agent trains 4,096 environment steps."""
-    run = Run(Setting(lambda seed: make(), 0, 4_096), rt.Training(1, ticket=ticket, start=start, trim=rt.Trimmed))
+    run = TrainingRun(
+        Setting(lambda seed: make(), 0, 4_096), rt.Training(1, ticket=ticket, start=start, trim=rt.Trimmed)
+    )
     began = time.process_time()
     learn(run)
     return time.process_time() - began

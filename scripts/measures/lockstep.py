@@ -26,7 +26,7 @@ from rl_tickets.agents.state import TrainingState
 from rl_tickets.training.cohorts.on_policy.rollouts import FIELDS
 from rl_tickets.training.observing import each
 from rl_tickets.training.requests import Training
-from rl_tickets.training.runs import Run, Setting
+from rl_tickets.training.runs import Setting, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def lockstep(make_model: MakeModel, total_timesteps: int, piece: int, seed: int 
     cuts = range(0, total_timesteps + 1, piece)
     with double_precision():
         setting = Setting(partial(_double_rewarded, make_model), seed, total_timesteps, boundaries=tuple(cuts[:-1]))
-        whole = Run(setting, Training(0, keep_at=tuple(cuts[:-1])))
+        whole = TrainingRun(setting, Training(0, keep_at=tuple(cuts[:-1])))
         rt.Plain().start()([whole])
         ended = whole.finish()
         plain = [ended.kept[cut] for cut in cuts[:-1]] + [ended.end]
         pieces = [
-            Run(replace(setting, callback=partial(_Until, cut)), Training(0, start=start))
+            TrainingRun(replace(setting, callback=partial(_Until, cut)), Training(0, start=start))
             for start, cut in zip(plain, cuts[1:], strict=False)
         ]
         rt.Cohorts().start()(pieces)
