@@ -386,9 +386,13 @@ def test_an_epsilon_that_is_hardly_trained_is_not_held(plan: rt.IMP) -> None:
     plan.check_agent(gaussian(0), replace(setup, make_model=gaussian))
 
 
-def test_fine_tuning_explores_as_the_trained_agent_anyway() -> None:
-    with pytest.raises(ValueError, match="explores as the trained agent does anyway: leave exploration=False out"):
-        rt.FineTuning(at=0, exploration=False).check_agent(explorer(0))
+@pytest.mark.parametrize("part", ["weights", "optimizer", "normalizer", "replay_buffer", "schedule", "exploration"])
+def test_fine_tuning_rewinds_no_part(part: str) -> None:
+    assert rt.FineTuning(at=32).parts == ()
+    with pytest.raises(ValueError, match=f"FineTuning rewinds nothing.*: leave {part}=False out"):
+        rt.FineTuning(at=32, **{part: False})
+    with pytest.raises(ValueError, match="leave counters=True out"):
+        rt.FineTuning.exact(32)
 
 
 def test_a_choice_that_older_versions_did_not_have_is_told_where_it_is_made() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -180,14 +180,29 @@ class FineTuning(Rewind):
     """Training on after pruning, the traditional way: nothing rewinds, the schedules stay where they ended.
 
     Args:
-        at: as in `Rewind`; fine-tuning trains `total_timesteps - at` steps, as long as rewinding to `at` would.
+        at: as in `Rewind`; fine-tuning trains `total_timesteps - at` steps, as long as rewinding to `at` would. The
+            other parts have nothing to say here.
+
+    Raises:
+        ValueError: as in `Rewind`, or another part is chosen.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for part in fields(self):
+            if part.name != "at" and (chosen := getattr(self, part.name)) != part.default:
+                raise ValueError(
+                    f"FineTuning rewinds nothing, and starts with empty moments and buffer: leave {part.name}={chosen} "
+                    "out"
+                )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def check_agent(self, model: BaseAlgorithm) -> None:
-        """See `Rewind`."""
-        super().check_agent(model)
-        if not self.exploration:
-            raise ValueError("FineTuning explores as the trained agent does anyway: leave exploration=False out")
+        """Fits every agent."""
 
     def start(self, point: TrainingState, trained: TrainingState) -> TrainingState:
         """The trained state with empty moments and buffer, at the end of its schedules."""
