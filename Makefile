@@ -20,14 +20,14 @@ demo: $(VENV)/runtime  ## dense PPO agents, tickets, control, table, plot: under
 	$(BIN)/python scripts/cartpole.py --seeds 10 --dense-seeds 20 --levels 5 --timesteps 20000 --searches imp random_reinit --out $(DEMO)
 
 test: $(VENV)/dev  ## every test
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 check: $(VENV)/dev  ## format, lint, types, layers, then every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

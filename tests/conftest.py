@@ -1,5 +1,6 @@
 """What all tests share: one torch thread, cohorts that do not compile, plots that are not sharp."""
 
+import gc
 import signal
 
 import pytest
@@ -19,6 +20,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_configure(config: pytest.Config) -> None:
     """Tiny heads collapse all the time; what is about collapse asks for the warning with `pytest.warns`."""
     config.addinivalue_line("filterwarnings", "ignore::rl_tickets.LayerCollapseWarning")
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes objects by the million: the collector looks through them seldom, and through all tests never."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)

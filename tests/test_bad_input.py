@@ -283,9 +283,9 @@ def test_ctrl_c_and_a_killed_worker(script: Path, reference: Path) -> None:
     process = start(*arguments)
     wait_for(lambda: levels() >= 1)
     os.killpg(process.pid, signal.SIGINT)
-    status, _, errors = finish(process, timeout=20)
+    status, _, errors = finish(process)
     assert (status, errors) == (130, "Stopped. What is finished is kept; the same command goes on from there.\n")
-    wait_for(lambda: not session(process.pid), seconds=5)
+    wait_for(lambda: not session(process.pid))
 
     before = levels()
     process = start(*arguments)
@@ -294,12 +294,12 @@ def test_ctrl_c_and_a_killed_worker(script: Path, reference: Path) -> None:
         pid for pid in session(process.pid) if "--multiprocessing-fork" in Path(f"/proc/{pid}/cmdline").read_text()
     )
     os.kill(worker, signal.SIGKILL)
-    status, _, errors = finish(process, timeout=20)
+    status, _, errors = finish(process)
     assert status == 2
     assert re.fullmatch(
         r"error: a worker process died: killed for memory perhaps, .*; what is finished is .*\n", errors
     )
-    wait_for(lambda: not session(process.pid), seconds=5)
+    wait_for(lambda: not session(process.pid))
 
     assert run_script(script, "--jobs", 1, "--out", out) == (0, "")
     assert_same(out / "mine", reference)

@@ -168,7 +168,7 @@ def test_workers_die_with_their_parent_and_jobs_do_not_matter(
 
     with counted(tmp_path / "steps"):
         assert forked(act, kill_when=lambda: levels_at_work(folder) >= 3 and len(at_work()) >= 3) == -signal.SIGKILL
-        wait_for(lambda: not at_work(), seconds=20)
+        wait_for(lambda: not at_work())
         before = levels_at_work(folder)
         assert forked(act, kill_when=all_killed) == -signal.SIGKILL
         assert forked(partial(act, jobs=1)) == 0

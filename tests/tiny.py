@@ -30,6 +30,8 @@ from rl_tickets.training.cohorts import tracing
 ROOT = Path(__file__).parent.parent
 
 
+PATIENCE = 240
+"""Seconds, many times what anything takes that is waited for."""
 COUNT = "RL_TICKETS_COUNT"
 """Environment variable that names a file."""
 
@@ -189,15 +191,15 @@ def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a script."""
-    out, err = process.communicate(timeout=timeout)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
-def wait_for(happened: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(happened: Callable[[], object]) -> None:
     """Waits until something has happened."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
