@@ -1,8 +1,8 @@
 """Random masks that keep what connects, drawn uniformly among all that have the same layer counts and leave a path to
 the same outputs.
 
-Below a density of about 0.1 few random masks leave any path (Vysogorets & Kempe 2023, arXiv 2107.02306), so that they
-are tried only so often, and counted after that (see `counting`).
+Sparse enough, few random masks leave any path (Vysogorets & Kempe 2023, arXiv 2107.02306), so that they are tried only
+so often, and counted after that (see `counting`).
 """
 
 from __future__ import annotations

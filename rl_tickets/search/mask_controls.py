@@ -1,8 +1,8 @@
 """Controls with a ticket's own weights under another mask: was it the mask, or only how much it keeps where?
 
-Each differs from its ticket in exactly what it claims, and checks that it does. Below a density of about 0.1 most
-random masks leave no path from an observation to an action, so that "the mask matters" may only mean "a path matters":
-the two whose names begin with `connected` leave one to every output that the ticket reaches.
+Each differs from its ticket in exactly what it claims, and checks that it does. Sparse enough, a random mask may leave
+no path from an observation to an action, so that "the mask matters" may only mean "a path matters": the two whose names
+begin with `connected` leave one to every output that the ticket reaches.
 """
 
 from __future__ import annotations
