@@ -101,7 +101,9 @@ def told(
 
 def test_an_unknown_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = replace(ONE, make_model=lambda seed: PPO("MlpPolicy", gym.make("CartPoel-v1"), seed=seed))
-    assert "`CartPoel` doesn't exist" in told(wrong, tmp_path, capsys)
+    sentence = told(wrong, tmp_path, capsys)
+    assert "`CartPoel` doesn't exist" in sentence
+    assert "register it inside make_model and make_env, or at the top of the script" in sentence
     wrong = replace(ONE, make_env=lambda: gym.make("CartPole-v99"))
     assert "`v99`" in told(wrong, tmp_path, capsys)
 

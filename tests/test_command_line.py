@@ -15,7 +15,7 @@ import pytest
 from tiny import PPO_EXPERIMENT, ROOT, contents, counted
 
 import rl_tickets as rt
-from rl_tickets.lab.command_line import Flags
+from rl_tickets.lab.command_line import Flags, called_script
 from rl_tickets.lab.commands import main
 from rl_tickets.report.tables import read_levels, read_series
 
@@ -155,6 +155,22 @@ def test_ctrl_c(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert ended.value.code == 130
     assert capsys.readouterr() == ("", "Stopped before it was done.\n")
     assert not (tmp_path / "over").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("mine.py", "mine.py"),
+        ("../mine.py", "../mine.py"),
+        ("/here/a/mine.py", "a/mine.py"),
+        ("/else/mine.py", "mine.py"),
+    ],
+)
+def test_a_script_is_named_as_it_is_called(argument: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/here"))
+    monkeypatch.setattr(sys, "argv", [argument])
+    assert called_script() == said
+    assert Flags(seeds=3).command() == f"python {said} --seeds 3"
 
 
 def test_evaluate_says_what_it_lacks(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,11 +183,27 @@ def ppo(seed: int) -> PPO:
         ({"total_timesteps": 0}, "at least 1 environment step"),
         ({"rewind": rt.Rewind(at=96)}, "rewind point 96 is beyond the budget of 96"),
         ({"prunable": lambda name, parameter: False}, "no parameter of this PPO policy may be pruned"),
+        ({"total_timesteps": 96.5}, "an environment step is a whole number, got 96.5"),
+        ({"warmup": -5}, "warmup must be at least 0 environment steps, got -5"),
+        ({"warmup": 0.1}, "an environment step is a whole number, got 0.1"),
+        ({"early_bird": rt.EarlyBird(every=96)}, "first mask 96 environment steps after the rewind point, beyond the"),
     ],
 )
 def test_impossible_searches_are_refused_when_called(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rt.find_tickets(ppo, **{"total_timesteps": 96, "densities": (1.0, 0.5), **settings})
+
+
+def test_a_last_level_that_diverges_says_so() -> None:
+    def make(seed: int) -> PPO:
+        return PPO("MlpPolicy", cartpole(), n_steps=16, batch_size=16, policy_kwargs=small(), learning_rate=rates.pop())
+
+    rates = [1e30, 1e-3]
+    with pytest.warns(
+        rt.DivergenceWarning, match=r"^level 1 diverged after \d+ environment steps, so that weights are"
+    ):
+        levels = list(rt.find_tickets(make, total_timesteps=64, densities=(1.0, 0.5), trainer=rt.Plain()))
+    assert [level.trained.diverged for level in levels] == [False, True]
 
 
 def test_an_unknown_scope_and_a_bad_criterion_are_named() -> None:

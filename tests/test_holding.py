@@ -5,6 +5,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,24 @@ def test_a_leak_is_an_error_that_names_the_layer() -> None:
     rt.hold(model, sparse_mask(model))
     with pytest.raises(rt.LeakError, match=r"mlp_extractor.policy_net.2.weight are no longer zero .* this PPO"):
         model.learn(16, callback=Spill())
+
+
+@pytest.mark.parametrize("again", [lambda model: model._setup_model(), lambda model: setattr(model, "policy", other())])
+def test_a_policy_that_was_built_anew_is_held_no_longer(again: Callable[[Any], object], tmp_path: Path) -> None:
+    model = BY_NAME["ppo"].make(0)
+    rt.hold(model, sparse_mask(model))
+    again(model)
+    told = r"weight of this PPO is no longer the tensor that was held: .* hold the mask again"
+    with pytest.raises(rt.LeakError, match=told):
+        model.save(tmp_path / "agent")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(rt.LeakError, match=told):
+        model.learn(16)
+    rt.hold(model, sparse_mask(model)).check()
+
+
+def other() -> Any:
+    return BY_NAME["ppo"].make(1).policy
 
 
 def test_a_held_agent_can_be_forgotten() -> None:

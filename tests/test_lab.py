@@ -574,6 +574,13 @@ def unseeded(seed: int) -> Any:
     return make_ppo(None)  # type: ignore[arg-type]
 
 
+ONE_FOR_ALL = VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
+
+
+def shared(seed: int) -> Any:
+    return make_ppo(seed, env=ONE_FOR_ALL)
+
+
 def drawn(seed: int) -> Any:
     return make_ppo(int(np.random.default_rng().integers(2**30)))
 
@@ -583,11 +590,12 @@ def drawn(seed: int) -> Any:
     [
         (same_for_all, r"make_model\(seed\) ignores its seed: agents of two seeds have the same weights"),
         (drawn, r"make_model\(0\) gave two agents with different weights, so that nothing reproduces"),
+        (shared, "make_model gave the same environment to two agents; make a new one each time"),
     ],
 )
 def test_agents_that_are_no_replicates_are_refused(make: Any, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=sentence):
-        rt.run(replace(ALL, make_model=make), jobs=1, out=tmp_path)
+        rt.run(replace(ALL, make_model=make, trainer=rt.Plain()), jobs=1, out=tmp_path)
 
 
 def test_an_evaluation_in_another_task_is_refused_before_anything_trains(tmp_path: Path) -> None:

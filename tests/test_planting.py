@@ -118,6 +118,25 @@ def test_moments_of_another_kind_of_optimizer_are_refused() -> None:
         ticket_of("ppo").plant(model)
 
 
+@pytest.mark.parametrize("at", [0, 32])
+def test_optimizers_keep_the_settings_of_the_agent(at: int) -> None:
+    *_, level = rt.find_tickets(ppo, total_timesteps=64, densities=(1.0, 0.5), rewind=rt.Rewind(at=at))
+    settings = {"betas": (0.5, 0.6), "eps": 1e-3, "weight_decay": 0.2}
+    model = ppo(1, policy_kwargs={"net_arch": [8], "optimizer_kwargs": settings})
+    optimizer = level.ticket.plant(model).policy.optimizer
+    assert {name: optimizer.param_groups[0][name] for name in settings} == settings
+    ours, theirs = optimizer.state_dict()["state"], level.ticket.state["optimizers"]["policy.optimizer"]["state"]
+    assert bool(ours) == (at > 0)
+    assert all(torch.equal(ours[index]["exp_avg"], theirs[index]["exp_avg"]) for index in theirs)
+    model.learn(32)
+    assert {name: optimizer.param_groups[0][name] for name in settings} == settings
+
+
+def ppo(seed: int, **settings: Any) -> PPO:
+    made = {"n_steps": 32, "batch_size": 32, "policy_kwargs": {"net_arch": [8]}, **settings}
+    return PPO("MlpPolicy", "CartPole-v1", seed=seed, device="cpu", **made)
+
+
 def test_the_entropy_coefficient_of_sac_travels_with_its_moments() -> None:
     def make_model(seed: int) -> SAC:
         return SAC("MlpPolicy", "Pendulum-v1", learning_starts=20, policy_kwargs={"net_arch": [8]}, seed=seed)

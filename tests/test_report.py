@@ -871,3 +871,15 @@ def test_a_table_has_as_many_cells_in_a_row_as_heads_and_bars_in_cells_part_noth
     ]
     with pytest.raises(ValueError, match=r"a row of 1 cells, \('x',\), below 2 heads, \('a', 'b'\)"):
         markdown_table(("a", "b"), [("x",)])
+
+
+def test_trainings_that_ended_before_the_budget_are_told(tmp_path):
+    levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 90.0]), level("early", 0, 0, 100.0, timesteps=400)]
+    levels[:2] = [replace(row, timesteps=steps) for row, steps in zip(levels, (200, 300), strict=False)]
+    searches = {"imp": IMP, "early": plan("IMP")}
+    summary = Summary.read(save(tmp_path, levels, total_timesteps=1000, searches=searches))
+    assert summary.shortened == (
+        f"`dense`: 2 of {SEEDS} runs ended before the budget, after 250 environment steps on average: what is compared "
+        "was not trained equally long.",
+    )
+    assert f"- {summary.shortened[0]}" in (write_report(tmp_path).folder / "report.md").read_text()

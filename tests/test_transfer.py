@@ -311,7 +311,7 @@ def test_tickets_are_trained_at_chosen_densities_alone(out: Path, tmp_path: Path
     assert {task.plan for task in unfinished(later, store, later.groups)} == {*more}, "no dense run is needed for them"
     later = replace(SOURCE, searches={**searches, "late": rt.Control(rt.permuted_mask)})
     assert {task.plan for task in unfinished(later, store, later.groups)} == {"late", "dense"}, "its states are gone"
-    with pytest.raises(ValueError, match=r"density 0\.3, which is no sparse one: "):
+    with pytest.raises(ValueError, match=r"density 0\.3, none of this experiment's: "):
         replace(SOURCE, searches={"t": rt.Transfer(of=saved, at=(0.3,))})
 
 

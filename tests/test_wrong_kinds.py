@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from agents_matrix import BY_NAME, sparse_mask
+from stable_baselines3.common.callbacks import BaseCallback
 
 import rl_tickets as rt
 from rl_tickets.search.plan import Setup
@@ -123,6 +125,56 @@ def test_settings_of_another_kind(choice: dict[str, Any], error: type[Exception]
             rt.IMP(**choice)
 
 
+AGENT = "make_model must be a function `(seed) -> agent`, not a PPO: give a function that makes one"
+ENVIRONMENT = "make_env must be a function `() -> environment`, not a TimeLimit: give a function that makes one"
+CALLBACK = "callback must be a function `() -> callback`, not a Quiet: give a function that makes one"
+
+
+class Quiet(BaseCallback):
+    def _on_step(self) -> bool:
+        return True
+
+
+def make_env() -> gym.Env[Any, Any]:
+    return gym.make("CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"make_model": lambda: make_ppo(0)}, AGENT),
+        ({"make_env": make_env}, ENVIRONMENT),
+        ({"callback": Quiet}, CALLBACK),
+        (
+            {"searches": lambda: {"imp": rt.random_reinit}},
+            "search 'imp' must be a plan, such as rt.IMP() or rt.Control",
+        ),
+        ({"searches": lambda: [rt.IMP()]}, 'searches are plans by name, as in {"imp": rt.IMP()}, got [IMP('),
+        ({"trainer": lambda: "plain"}, "a trainer is an object such as rt.Plain() or rt.Cohorts(), got 'plain'"),
+        ({"trainer": lambda: rt.Plain}, "a trainer is an object such as rt.Plain() or rt.Cohorts(), got <class"),
+    ],
+)
+def test_what_is_no_function_and_no_plan_is_told_when_the_experiment_is_made(
+    choice: dict[str, Any], sentence: str
+) -> None:
+    given = {name: make() for name, make in choice.items()}
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        rt.Experiment(**{"name": "a", "make_model": make_ppo, "make_env": make_env, "total_timesteps": 96, **given})
+
+
+def test_nor_does_a_search_begin_with_them() -> None:
+    with pytest.raises(TypeError, match=re.escape(AGENT)):
+        rt.find_tickets(make_ppo(0), total_timesteps=96, densities=(1.0, 0.5))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=re.escape(AGENT)):
+        rt.transfer(rt.Ticket(sparse_mask(make_ppo(0)), make_ppo(0).policy.state_dict()), make_ppo(0))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=re.escape(CALLBACK)):
+        search(callback=Quiet())
+    with pytest.raises(TypeError, match="a trainer is an object such as"):
+        search(trainer="plain")
+    with pytest.raises(TypeError, match="make_env must be a function `"):
+        rt.evaluate(make_ppo(0), "CartPole-v1", episodes=1)  # type: ignore[arg-type]
+
+
 def test_a_criterion_by_name_is_no_criterion_for_prune_either() -> None:
     with pytest.raises(TypeError, match=r"criterion must be a function .*, not 'lamp': give the function itself"):
         rt.prune(WEIGHTS, 0.5, criterion="lamp")  # type: ignore[arg-type]
@@ -217,4 +269,6 @@ def test_what_is_no_mask_is_not_held() -> None:
         TypeError, match=r"a mask must be an rt.Mask, not a dict; make one with `rt.Mask\(\{name: bools"
     ):
         rt.hold(model, dict(mask))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=re.escape("read the file with `rt.Ticket.load('x.ticket')`")):
+        rt.hold(model, "x.ticket")  # type: ignore[arg-type]
     assert rt.hold_of(model) is None

@@ -1,6 +1,7 @@
 """Whether a mask, or values for its weights, fit an agent or another mask; what does not is named."""
 
 from collections.abc import Mapping
+from os import PathLike
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ def demand_mask(mask: object) -> None:
     """Raises TypeError for what is no mask."""
     if isinstance(mask, Ticket):
         raise TypeError("a mask is held, not a whole ticket: hold `ticket.mask`, or plant the ticket")
+    if isinstance(mask, str | PathLike):
+        raise TypeError(f"a mask must be an rt.Mask, not a file's name; read the file with `rt.Ticket.load({mask!r})`")
     if not isinstance(mask, Mask):
         raise TypeError(
             f"a mask must be an rt.Mask, not a {type(mask).__name__}; make one with `rt.Mask({{name: bools}})`"

@@ -180,8 +180,15 @@ class Hold:
         zero(self._pairs)
 
     def check(self) -> None:
-        """Raises LeakError, naming the layer, where a pruned weight is not exactly zero."""
-        names = {id(p): name for name, p in self._agent().policy.named_parameters()}
+        """Raises LeakError, naming the layer, where a pruned weight is not exactly zero, or its layer was replaced."""
+        policy = dict(self._agent().policy.named_parameters())
+        for name, p in self._weights.items():
+            if policy.get(name) is not p:
+                raise LeakError(
+                    f"{name} of this {self._class.__name__} is no longer the tensor that was held: its policy was "
+                    "built anew, or replaced; hold the mask again"
+                )
+        names = {id(p): name for name, p in policy.items()}
         for p, bits in self._pairs:
             demand_zeros(p, bits, names.get(id(p), "a target network"), self._class)
 

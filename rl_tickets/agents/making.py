@@ -18,11 +18,18 @@ MakeModel = Callable[[int], BaseAlgorithm]
 """A fresh dense agent for a seed; the agent brings its own environment."""
 
 
+def demand_function(given: object, wanted: str) -> None:
+    """Raises TypeError, which begins with what is wanted, for what cannot be called."""
+    if not callable(given):
+        raise TypeError(f"{wanted}, not a {type(given).__name__}: give a function that makes one")
+
+
 def fresh_agent(make_model: MakeModel, seed: int) -> BaseAlgorithm:
     """A new agent, if `make_model` gives what it should.
 
     The global generators are seeded before, for what it draws; an agent that was given no seed gets this one.
     """
+    demand_function(make_model, "make_model must be a function `(seed) -> agent`")
     set_random_seed(seed)
     model = make_model(seed)
     if not isinstance(model, BaseAlgorithm):

@@ -13,7 +13,10 @@ Model = TypeVar("Model", bound=BaseAlgorithm)
 
 
 def plant(ticket: Ticket, model: Model) -> Model:
-    """See `Ticket.plant`; statistics of VecNormalize and optimizer moments are set where the ticket carries them."""
+    """See `Ticket.plant`; statistics of VecNormalize and optimizer moments are set where the ticket carries them.
+
+    Moments alone: the optimizers keep the settings that the agent gave them.
+    """
     if not isinstance(model, BaseAlgorithm):
         raise TypeError(f"a ticket is planted in an SB3 agent, not in a {type(model).__name__}")
     _demand_fit(ticket, model.policy.state_dict())
@@ -23,7 +26,7 @@ def plant(ticket: Ticket, model: Model) -> Model:
             "the ticket carries VecNormalize statistics, but the agent's environment has no VecNormalize; "
             "wrap it in one"
         )
-    state.restore(model)
+    state.with_settings_of(model).restore(model)
     hold(model, ticket.mask)
     return model
 

@@ -106,6 +106,21 @@ class TrainingState:
             for name, value in (part or {}).items():
                 setattr(model, name, _copy(value))
 
+    def with_settings_of(self, model: BaseAlgorithm) -> TrainingState:
+        """The same moments, under the settings (learning rate, betas, weight decay, ...) of an agent's own optimizers.
+
+        Raises:
+            ValueError: moments of another kind of optimizer.
+        """
+        found = anatomy.optimizers(model)
+        for path, content in (self.optimizers or {}).items():
+            _demand_optimizer(path, content, found)
+        optimizers = {
+            path: {**content, "param_groups": _copy(found[path].state_dict()["param_groups"])}
+            for path, content in (self.optimizers or {}).items()
+        }
+        return dataclasses.replace(self, optimizers=optimizers or None)
+
     def _restore_weights(self, model: BaseAlgorithm) -> None:
         assert self.weights is not None
         found = anatomy.modules(model)
@@ -154,7 +169,8 @@ def _demand_optimizer(path: str, content: Part, found: dict[str, Optimizer]) -> 
     if not (theirs <= ours or ours <= theirs):
         kind = type(found[path]).__name__
         raise ValueError(
-            f"the moments for {path!r} are of another kind of optimizer than this agent's {kind}; drop them"
+            f"the moments for {path!r} are of another kind of optimizer than this agent's {kind}; "
+            "rt.transfer(ticket, make_model) plants a ticket without its moments"
         )
 
 

@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from rl_tickets.evaluation.seeding import generators, seeded
-from rl_tickets.evaluation.spaces import MakeEnv, demand_environment
+from rl_tickets.evaluation.spaces import MakeEnv, new_environment
 
 
 class Environments:
@@ -25,7 +25,7 @@ class Environments:
     def __init__(self, make_env: MakeEnv, seed: int) -> None:
         self._make_env, self._seed = make_env, seed
         self._undrawn = generators()
-        self.first: Any = demand_environment(make_env())
+        self.first: Any = new_environment(make_env)
         """One to look at; the first to be lent."""
         self._unused = True
 

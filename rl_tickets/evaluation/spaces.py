@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from rl_tickets.agents.making import demand_function
 from rl_tickets.evaluation.seeding import seeded
 
 MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
@@ -34,15 +35,17 @@ def check_env(model: object, make_env: MakeEnv) -> None:
         >>> check_env(PPO("MlpPolicy", "CartPole-v1", device="cpu"), lambda: gym.make("CartPole-v1"))
     """
     with seeded(0):
-        env = demand_environment(make_env())
+        env = new_environment(make_env)
         try:
             demand_same_spaces(model, env)
         finally:
             env.close()
 
 
-def demand_environment(env: Any) -> Any:
-    """The same, if it is an environment; raises TypeError otherwise."""
+def new_environment(make_env: MakeEnv) -> Any:
+    """What `make_env` makes, if it is an environment; raises TypeError otherwise."""
+    demand_function(make_env, "make_env must be a function `() -> environment`")
+    env: Any = make_env()
     # By what it does: SB3 wraps environments of other kinds, too.
     if not (callable(getattr(env, "reset", None)) and callable(getattr(env, "step", None))):
         kind = "None" if env is None else f"a {type(env).__name__}"

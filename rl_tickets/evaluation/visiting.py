@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rl_tickets.evaluation.acting import Actor, Predicts
 from rl_tickets.evaluation.draws import EpisodeDraws
 from rl_tickets.evaluation.seeding import seeded
-from rl_tickets.evaluation.spaces import MakeEnv, demand_environment, demand_same_spaces
+from rl_tickets.evaluation.spaces import MakeEnv, demand_same_spaces, new_environment
 
 
 def visited(model: Predicts, make_env: MakeEnv, *, steps: int, seed: int = 1_000) -> npt.NDArray[Any]:
@@ -32,7 +32,7 @@ def visited(model: Predicts, make_env: MakeEnv, *, steps: int, seed: int = 1_000
     """
     found: list[Any] = []
     with seeded(seed):
-        env: Any = demand_environment(make_env())
+        env: Any = new_environment(make_env)
         try:
             demand_same_spaces(model, env)
             if isinstance(env, VecEnv) or isinstance(env.observation_space, spaces.Dict):

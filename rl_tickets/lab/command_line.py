@@ -98,7 +98,15 @@ class Flags:
         names = ("seeds", "dense_seeds", "levels", "timesteps", "trainer")
         given = [f"--{name.replace('_', '-')} {value}" for name in names if (value := getattr(self, name))]
         given += [f"--searches {' '.join(self.searches)}"] if self.searches else []
-        return " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *given, *(["--smoke"] if self.smoke else [])])
+        return " ".join(["python", called_script(), *given, *(["--smoke"] if self.smoke else [])])
+
+
+def called_script() -> str:
+    """The script that runs, as it is called from the working directory; its name alone where it lies elsewhere."""
+    path = Path(sys.argv[0])
+    if not path.is_absolute():
+        return path.as_posix()
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
 
 
 def _chosen(searches: Mapping[str, Plan], names: tuple[str, ...]) -> dict[str, Plan]:

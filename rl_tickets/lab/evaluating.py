@@ -117,7 +117,10 @@ def experiment_of(folder: Path, script: Path | None = None) -> Experiment:
     # A script may build its experiment on another's: as a rule the last one made is its own.
     experiments = [value for value in found.values() if isinstance(value, Experiment)]
     if not experiments:
-        raise ValueError(f"{script} holds no rt.Experiment at its top level; name the script that does by --script")
+        raise ValueError(
+            f"{script} holds no rt.Experiment at its top level, outside `if __name__ == '__main__':`; make "
+            "it there, or name the script that does by --script"
+        )
     return experiments[-1]
 
 

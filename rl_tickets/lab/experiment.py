@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any, Literal
 
 from rl_tickets.agents.anatomy import whole_rollouts
-from rl_tickets.agents.making import MakeModel
+from rl_tickets.agents.making import MakeModel, demand_function
 from rl_tickets.evaluation.failures import FAILED_BELOW
 from rl_tickets.evaluation.returns import MakeEnv
 from rl_tickets.lab.callbacks import MakeCallback
@@ -22,7 +22,7 @@ from rl_tickets.tickets.densities import check_densities, geometric
 from rl_tickets.tickets.identity import describe
 from rl_tickets.tickets.mask import Prunable
 from rl_tickets.training.requests import Trained
-from rl_tickets.training.trainers import Cohorts, Trainer
+from rl_tickets.training.trainers import Cohorts, Trainer, demand_trainer
 
 Keep = Literal["all", "last", "none"]
 """Of which trainings of a search the final weights stay in the results folder."""
@@ -119,6 +119,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_densities(self.densities)
+        self._demand_kinds()
         least = {
             "total_timesteps": 1,
             "episodes": 1,
@@ -152,6 +153,21 @@ class Experiment:
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
         for name, plan in self.searches.items():
             self._check_search(name, plan)
+
+    def _demand_kinds(self) -> None:
+        """Raises TypeError where an object stands for the function that makes one, or something else for a plan."""
+        demand_function(self.make_model, "make_model must be a function `(seed) -> agent`")
+        demand_function(self.make_env, "make_env must be a function `() -> environment`")
+        if self.callback is not None:
+            demand_function(self.callback, "callback must be a function `() -> callback`")
+        demand_trainer(self.trainer)
+        if not isinstance(self.searches, Mapping):
+            raise TypeError(f'searches are plans by name, as in {{"imp": rt.IMP()}}, got {self.searches!r}')
+        for name, plan in self.searches.items():
+            if not isinstance(plan, Plan):
+                raise TypeError(
+                    f"search {name!r} must be a plan, such as rt.IMP() or rt.Control(rt.random_reinit), got {plan!r}"
+                )
 
     def _check_search(self, name: str, plan: Plan) -> None:
         if name == DENSE or not name.replace("_", "").replace("-", "").isalnum():

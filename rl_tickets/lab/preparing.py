@@ -22,6 +22,7 @@ from rl_tickets.lab.experiment import Experiment
 from rl_tickets.lab.store import Store
 from rl_tickets.lab.threads import one_thread
 from rl_tickets.tickets.mask import Mask
+from rl_tickets.training.environments import demand_own_environments
 from rl_tickets.training.trainers import Plain
 
 SMALL = 100e6
@@ -110,9 +111,9 @@ def _demand_named(experiment: Experiment, model: BaseAlgorithm) -> None:
 
 
 def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:
-    """Replicates must differ, and each must be made again the same."""
+    """Replicates must differ, each must be made again the same, and none may train in another's environment."""
     seed = experiment.all_seeds[0]
-    same, other = _initial(experiment, seed), _initial(experiment, seed + 1)
+    same, other = _initial(experiment, seed, model), _initial(experiment, seed + 1, model)
     weights = model.policy.state_dict()
     if any(not torch.equal(weights[name], same[name]) for name in weights):
         raise ValueError(
@@ -126,8 +127,9 @@ def _demand_seeded(experiment: Experiment, model: BaseAlgorithm) -> None:
         )
 
 
-def _initial(experiment: Experiment, seed: int) -> dict[str, torch.Tensor]:
+def _initial(experiment: Experiment, seed: int, beside: BaseAlgorithm) -> dict[str, torch.Tensor]:
     with built(experiment.make_model, seed) as model:
+        demand_own_environments([beside, model])
         return {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
 
 

@@ -51,5 +51,7 @@ def progress(experiment: Experiment, store: Store) -> Iterator[Callable[[], None
                 told = f", about {left / MINUTE:.0f} min left" if math.isfinite(left) else ""
                 console.print(f"{experiment.name}: {done:.1f} of {total} levels{told}")
 
-        yield tell
-        bar.update(shown, completed=round(store.done(), 2))
+        try:
+            yield tell
+        finally:
+            bar.update(shown, completed=round(store.done(), 2))

@@ -39,6 +39,11 @@ def mendable(*, extra: str | None = None) -> Iterator[None]:
         ours = getattr(error, "name", None) == "ray"  # Which says itself what brings it.
         way_out = f"; the extra that brings it: pip install -c constraints.txt -e '.[{extra}]'"
         complain(f"{error}{way_out if extra and not ours else ''}")
+    except gym.error.UnregisteredEnv as error:
+        complain(
+            f"{error} If it is one of your own, register it inside make_model and make_env, or at the top of the "
+            "script: worker processes run nothing that stands under `if __name__ == '__main__':`"
+        )
     except (ValueError, RuntimeError, OSError, gym.error.Error) as error:
         complain(error)
 

@@ -82,10 +82,17 @@ class Results:
         scored = [dataclasses.replace(row, mean_return=score(row), sampled_return=None) for row in levels]
         return dataclasses.replace(self, levels=tuple(scored), curves=())
 
+    @cached_property
+    def judged(self) -> frozenset[Run]:
+        """The dense runs that all share, and those of every search's tickets."""
+        runs = (row.run for row in self.levels)
+        return frozenset(
+            run for run in runs if run.search == DENSE or (run.level > 0 and run.label in self.searches.described)
+        )
+
     def _shows_learning(self, row: LevelRow) -> bool:
         """Whether what it returned while it trained can stand beside what others did."""
-        judged = row.run.search == DENSE or (row.run.level > 0 and row.run.label in self.searches.described)
-        return judged and row.run not in self.stopped and row.start < self._budget
+        return row.run in self.judged and row.run not in self.stopped and row.start < self._budget
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -22,6 +22,7 @@ from .results import Results
 from .rows import LevelRow
 from .savings import Savings
 from .searches import Described
+from .shortened import shortened
 from .sizes import sizes
 
 MARGIN = 0.05
@@ -82,6 +83,8 @@ class Summary:
     """The same by what was returned while training: how fast agents learn; None where that is not known of all."""
     sizes: tuple[str, ...] = ()
     """Sentences about agents of another size than the experiment's."""
+    shortened: tuple[str, ...] = ()
+    """Sentences about trainings that ended before the budget."""
     readings: tuple[Reading, ...] = ()
     """What tickets of searches that are no controls read of the observation; empty for older folders."""
 
@@ -121,6 +124,7 @@ class Summary:
             problem=judge.problem,
             training=None if (scored := results.while_training) is None else cls.of(scored),
             sizes=tuple(sizes(results.sizes)),
+            shortened=tuple(shortened(results.stopped, sorted(results.judged))),
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
 

@@ -71,7 +71,8 @@ class ControlPlan(Plan):
         source = setup.plans.get(self.of)
         if source is None or source.control_of is not None:
             choices = ", ".join(n for n, p in setup.plans.items() if p.control_of is None and n != DENSE)
-            raise ValueError(f"a control of {self.of!r}, which is no search here; choose from: {choices}")
+            way_out = f"choose from: {choices}" if choices else "there is none that is no control itself; add one"
+            raise ValueError(f"a control of {self.of!r}, which is no search here; {way_out}")
         aims = self.aims(setup)
         tested = {name.level for name in source.trainings(setup) if name.variant not in source.aside} - {0}
         sparse = [aims[level] for level in sorted(tested)]

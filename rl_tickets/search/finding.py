@@ -1,5 +1,6 @@
 """Finding tickets in one's own loop: iterative magnitude pruning, one level at a time."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from rl_tickets.agents.enforcing import LeakError
-from rl_tickets.agents.making import MakeModel, fresh_agent
+from rl_tickets.agents.making import MakeModel, demand_function, fresh_agent
 from rl_tickets.agents.saliency import AgentCriterion
 from rl_tickets.search.driving import side_by_side
 from rl_tickets.search.imp import IMP
@@ -23,11 +24,11 @@ from rl_tickets.training.choosing import faster
 from rl_tickets.training.drawing import MakeUnits
 from rl_tickets.training.early_bird import EarlyBird
 from rl_tickets.training.environments import share_environment
-from rl_tickets.training.requests import Trained, Training
-from rl_tickets.training.rewinding import Rewind
+from rl_tickets.training.requests import DivergenceWarning, Trained, Training
+from rl_tickets.training.rewinding import Rewind, whole_step
 from rl_tickets.training.runs import Setting, TrainingRun
 from rl_tickets.training.ticketing import ticket_of
-from rl_tickets.training.trainers import Trainer
+from rl_tickets.training.trainers import Trainer, demand_trainer
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,15 @@ def find_tickets(
         for level in rt.find_tickets(make_model, total_timesteps=50_000, densities=(1.0, 0.5, 0.2)):
             print(level.density, rt.evaluate(level.model, make_env).mean())
     """
+    total_timesteps, warmup = whole_step(total_timesteps), whole_step(warmup)
     if total_timesteps < 1:
         raise ValueError(f"total_timesteps must be at least 1 environment step, got {total_timesteps}")
+    if warmup < 0:
+        raise ValueError(f"warmup must be at least 0 environment steps, got {warmup}")
+    if callback is not None:
+        demand_function(callback, "callback must be a function `() -> callback`")
+    if trainer is not None:
+        demand_trainer(trainer)
     plan = IMP(rewind or Rewind(at=0), criterion, scope, units, early_bird, keep_last)
     setup = Setup(make_model, seed, total_timesteps, check_densities(densities), prunable)
     plan.check(setup)
@@ -137,6 +145,14 @@ def _levels(search: Search, setting: Setting, trainer: Trainer, bars: Bars | Non
             train(runs)
             answers = tuple(run.finish() for run in runs)
         for run, trained in zip(runs, answers, strict=True):
+            if trained.diverged:
+                told = f": {trained.problem}" if trained.problem else ""
+                warnings.warn(
+                    f"level {run.request.level} diverged after {trained.timesteps} environment steps, so that weights "
+                    f"are no numbers{told}",
+                    DivergenceWarning,
+                    stacklevel=3,
+                )
             ticket = ticket_of(run.request, trained)
             yield Level(run.request.level, ticket.density, ticket, run.model, trained.timesteps, trained)
         before = runs

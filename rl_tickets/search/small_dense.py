@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +86,11 @@ class SmallDense(ControlPlan):
         for name in ours:
             if ours[name] != theirs[name]:
                 raise ValueError(
-                    f"the small dense agent differs from the experiment's in {name}: {theirs[name]!r} in place of "
-                    f"{ours[name]!r}; let `make` change the size of the network alone"
+                    f"the small dense agent differs from the experiment's in {_difference(name, ours, theirs)}; let "
+                    "`make` change the size of the network alone"
                 )
+        if widths.weights(2) <= widths.weights(1):
+            raise ValueError("`make(seed, width)` ignores its width: agents of width 2 have no more weights than of 1")
         for level, density in enumerate(self.aims(setup)):
             if level and self.stands_at(level, setup) and widths.weights(1) > kept_count(density, total):
                 raise ValueError(
@@ -143,3 +145,14 @@ def _without_size(described: dict[str, Any]) -> dict[str, Any]:
     kinds = {module.partition("(")[0] for module in described["modules"].values()}
     options = {name: value for name, value in (described["policy_kwargs"] or {}).items() if name not in SIZES}
     return {**alike, "policy_kwargs": options, "kinds of modules": sorted(kinds)}
+
+
+def _difference(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What differs there, down to a single setting."""
+    one, other = ours[name], theirs[name]
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        different = (key for key in {**one, **other} if key not in one or key not in other or one[key] != other[key])
+        key = next(different)
+        if key in one and key in other:
+            return f"{name} {_difference(key, one, other)}"
+    return f"{name}: {other!r} in place of {one!r}"

@@ -153,7 +153,9 @@ class Transfer(Plan):
         for density in self.at or ():
             if not among(density, setup.densities[1:]):
                 choices = ", ".join(f"{aim:g}" for aim in setup.densities[1:])
-                raise ValueError(f"tickets are to be trained at density {density:g}, which is no sparse one: {choices}")
+                raise ValueError(
+                    f"tickets are to be trained at density {density:g}, none of this experiment's: {choices}"
+                )
         known = isinstance(self.of, SavedTickets) or self.of in setup.plans
         if known and (variants := [name for name in self.trainings(setup) if name.variant]):
             raise ValueError(f"{self.of!r} trains several tickets at one level ({variants[0]}); choose a plan with one")

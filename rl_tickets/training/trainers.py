@@ -44,6 +44,12 @@ class Trainer(Protocol):
         """What trains the runs of searches, level after level; what one level needed prepared serves the next."""
 
 
+def demand_trainer(given: object) -> None:
+    """Raises TypeError for what trains nothing, such as a flag's word."""
+    if isinstance(given, type) or not all(hasattr(given, name) for name in ("obstacle", "remark", "start", "seeds")):
+        raise TypeError(f"a trainer is an object such as rt.Plain() or rt.Cohorts(), got {given!r}")
+
+
 @dataclass(frozen=True)
 class Plain:
     """SB3's own `learn`, one run after the other; works for every agent."""

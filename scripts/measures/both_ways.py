@@ -1,6 +1,5 @@
 """Agents trained in cohorts and by plain SB3: step by step in double precision, and the returns of many seeds."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import tyro
 
 import rl_tickets as rt
 from measures.lockstep import lockstep
+from rl_tickets.lab.command_line import called_script
 from rl_tickets.lab.threads import one_thread
 from rl_tickets.report.looks import save
 from rl_tickets.report.markdown_table import markdown_table
@@ -62,7 +62,7 @@ def study(comparisons: Sequence[Comparison], folder: str, title: str) -> None:
             jobs: worker processes; by default one for each core.
             out: folder of the results.
         """
-        command = f"python scripts/{Path(sys.argv[0]).name}"
+        command = f"python {called_script()}"
         figure, axes = plt.subplots(1, len(comparisons), figsize=(4.5 * len(comparisons), 3.6))
         rows = []
         for axis, comparison in zip(axes, comparisons, strict=True):

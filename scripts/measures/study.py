@@ -1,6 +1,5 @@
 """What studies of several experiments share: a command line, and pages that say by which command they were made."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import tyro
 
+from rl_tickets.lab.command_line import called_script
 from rl_tickets.lab.user_errors import mendable
 from rl_tickets.tickets.archive import write_whole
 
@@ -33,7 +33,7 @@ class Asked:
     @property
     def command(self) -> str:
         """The command line that gives these results again, without what does not change them."""
-        words = ["python", f"scripts/{Path(sys.argv[0]).name}"]
+        words = ["python", called_script()]
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in ("jobs", "out") and value != field.default:
