@@ -129,8 +129,11 @@ def another(seed: int, width: int) -> Any:
     ("plan", "sentence"),
     [
         (rt.SmallDense(of_one_size), "gives agents of width 1 and 2 with 88 and 88 prunable weights: the wider one"),
-        (rt.SmallDense(slower), "differs from the experiment's in hyperparameters: .*; let `make` change the size"),
-        (rt.SmallDense(relu), "differs from the experiment's in policy_kwargs: "),
+        (
+            rt.SmallDense(slower),
+            r"in hyperparameters learning_rate: 0\.0001 in place of 0\.0003; let `make` change the size",
+        ),
+        (rt.SmallDense(relu), "differs from the experiment's in policy_kwargs activation_fn: "),
         (rt.SmallDense(another), "prunable weights: the wider one must have more"),
     ],
     ids=["one size", "learning rate", "activation", "algorithm"],

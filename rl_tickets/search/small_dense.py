@@ -149,10 +149,8 @@ def _without_size(described: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """What differs there, down to a single setting."""
-    one, other = ours[name], theirs[name]
+    one, other = ours.get(name), theirs.get(name)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        different = (key for key in {**one, **other} if key not in one or key not in other or one[key] != other[key])
-        key = next(different)
-        if key in one and key in other:
-            return f"{name} {_difference(key, one, other)}"
+        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
+        return f"{name} {_difference(key, one, other)}"
     return f"{name}: {other!r} in place of {one!r}"
