@@ -11,7 +11,6 @@ if __name__ == "__main__":
             replace(cartpole, total_timesteps=51_200),
             steps=(0, 1_280, 5_120, 25_600),
             late=(1_280, 5_120),
-            controls_at=(0, 25_600),
             densities=(1.0, 0.25, 0.0625, 0.03),
         ),
         "instability_cartpole",

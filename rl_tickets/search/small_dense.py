@@ -151,6 +151,7 @@ def _difference(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -
     """What differs there, down to a single setting."""
     one, other = ours.get(name), theirs.get(name)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
-        return f"{name} {_difference(key, one, other)}"
+        for key in {**one, **other}:
+            if one.get(key) != other.get(key):
+                return f"{name} {_difference(key, one, other)}"
     return f"{name}: {other!r} in place of {one!r}"
