@@ -203,6 +203,7 @@ def test_a_study_says_how_it_is_repeated(tmp_path: Path, monkeypatch: pytest.Mon
     assert study.Asked().command == "python scripts/a_study.py"
     asked = study.Asked(seeds=3, jobs=1, out=tmp_path / "found", smoke=True)
     assert asked.command == "python scripts/a_study.py --seeds 3 --smoke"
+    assert replace(asked, usual=study.Asked(seeds=3)).command == "python scripts/a_study.py --smoke"
     assert asked.folder == tmp_path / "found_smoke"
     asked.publish(iter(["# Found", "Nothing."]))
     assert (tmp_path / "found_smoke" / "report.md").read_text() == "# Found\n\nNothing.\n"

@@ -1,7 +1,7 @@
 """What studies of several experiments share: a command line, and pages that say by which command they were made."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -24,6 +24,8 @@ class Asked:
     """Folder of the results."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Two seeds and few steps, to show that everything works; it proves nothing."""
+    usual: Annotated["Asked | None", tyro.conf.Suppress] = None
+    """What the script does where nothing is asked; None: as here."""
 
     @property
     def folder(self) -> Path:
@@ -33,10 +35,10 @@ class Asked:
     @property
     def command(self) -> str:
         """The command line that gives these results again, without what does not change them."""
-        words = ["python", called_script()]
+        words, usual = ["python", called_script()], self.usual or type(self)()
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("jobs", "out") and value != field.default:
+            if field.name not in ("jobs", "out", "usual") and value != getattr(usual, field.name):
                 words += [f"--{field.name}", *([] if value is True else [str(value)])]
         return " ".join(words)
 
@@ -62,4 +64,4 @@ def conduct(study: Callable[[Some], None], usual: Some, *, extra: str | None = N
     """
     asked = tyro.cli(type(usual), default=usual, description=study.__doc__)
     with mendable(extra=extra):
-        study(asked)
+        study(replace(asked, usual=usual))
