@@ -186,7 +186,7 @@ def ppo(seed: int) -> PPO:
         ({"total_timesteps": 96.5}, "an environment step is a whole number, got 96.5"),
         ({"warmup": -5}, "warmup must be at least 0 environment steps, got -5"),
         ({"warmup": 0.1}, "an environment step is a whole number, got 0.1"),
-        ({"early_bird": rt.EarlyBird(every=96)}, "first mask 96 environment steps after the rewind point, beyond the"),
+        ({"early_bird": rt.EarlyBird(every=97)}, "first mask 97 environment steps after the rewind point, beyond the"),
     ],
 )
 def test_impossible_searches_are_refused_when_called(settings: dict[str, Any], message: str) -> None:

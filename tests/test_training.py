@@ -155,8 +155,12 @@ def poisoned_td3(seed: int) -> TD3:
 def test_a_diverged_level_is_marked_and_the_search_goes_on(make: Any, rewind: rt.Rewind) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rt.LayerCollapseWarning)
-        with pytest.warns(rt.DivergenceWarning, match=r"level [12]: weights of .* are not finite"):
+        with pytest.warns(rt.DivergenceWarning, match=r"^level [012]") as told:
             levels = list(rt.find_tickets(make, total_timesteps=96, densities=(1.0, 0.6, 0.4), rewind=rewind))
+    said = [str(each.message) for each in told]
+    for level in (1, 2):
+        assert any(each.startswith(f"level {level}: weights of ") and "are not finite" in each for each in said)
+    assert sum(" diverged after " in each for each in said) == 3
     assert [level.trained.diverged for level in levels] == [True] * 3
     assert levels[2].ticket.mask.is_within(levels[1].ticket.mask)
 
@@ -165,12 +169,13 @@ def test_a_diverged_level_is_marked_and_the_search_goes_on(make: Any, rewind: rt
 def test_what_a_diverged_training_raised_is_kept_and_a_rewind_point_it_never_reached_is_said() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rt.LayerCollapseWarning)
-        with pytest.warns(rt.DivergenceWarning, match=r"diverged before step 64|level 1: weights of") as told:
+        with pytest.warns(rt.DivergenceWarning, match=r"diverged before step 64|^level [01]") as told:
             levels = list(
                 rt.find_tickets(exploding_ppo, total_timesteps=96, densities=(1.0, 0.6), rewind=rt.Rewind(at=64))
             )
     assert any("no state of it was kept; its end is used instead" in str(each.message) for each in told)
     assert levels[0].trained.problem.startswith("ValueError: Expected parameter logits")
+    assert any(f"weights are no numbers: {levels[0].trained.problem}" in str(each.message) for each in told)
     assert "\n" not in levels[0].trained.problem
     assert not levels[0].trained.kept
 

@@ -237,7 +237,7 @@ class IMP(Plan):
                 f"rewind point {self.rewind.at} is beyond the budget of {setup.total_timesteps} environment steps; "
                 "choose an earlier one"
             )
-        if self.early_bird is not None and self.rewind.at + self.early_bird.every >= setup.total_timesteps:
+        if self.early_bird is not None and self.rewind.at + self.early_bird.every > setup.total_timesteps:
             raise ValueError(
                 f"early-bird would draw its first mask {self.early_bird.every} environment steps after the rewind "
                 f"point, beyond the budget of {setup.total_timesteps}, and end nothing; choose a smaller `every`"
