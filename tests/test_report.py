@@ -876,8 +876,11 @@ def test_a_table_has_as_many_cells_in_a_row_as_heads_and_bars_in_cells_part_noth
 def test_trainings_that_ended_before_the_budget_are_told(tmp_path):
     levels = [*runs("dense", [100.0]), *runs("imp", [100.0, 90.0]), level("early", 0, 0, 100.0, timesteps=400)]
     levels[:2] = [replace(row, timesteps=steps) for row, steps in zip(levels, (200, 300), strict=False)]
-    searches = {"imp": IMP, "early": plan("IMP")}
+    searches = {"imp": IMP, "early": plan("IMP"), "late": plan("IMP")}
     summary = Summary.read(save(tmp_path, levels, total_timesteps=1000, searches=searches))
+    late = [replace(row, timesteps=900 - 100 * (row.run.seed == 0)) for row in runs("late", [90.0])]
+    told = Summary.read(save(tmp_path / "late", [*levels, *late], total_timesteps=1000, searches=searches)).shortened
+    assert told[1].startswith(f"`late`: 1 of {SEEDS} runs ended before the budget, after 800 environment steps")
     assert summary.shortened == (
         f"`dense`: 2 of {SEEDS} runs ended before the budget, after 250 environment steps on average: what is compared "
         "was not trained equally long.",

@@ -14,6 +14,7 @@ from rl_tickets.search.plan import DENSE
 
 from .rows import LayerRow, LevelRow, Run, Series
 from .searches import Searches
+from .shortened import shortened
 from .speed import mean_while_training
 from .tables import path_of, read_layers, read_levels, read_series
 
@@ -82,17 +83,18 @@ class Results:
         scored = [dataclasses.replace(row, mean_return=score(row), sampled_return=None) for row in levels]
         return dataclasses.replace(self, levels=tuple(scored), curves=())
 
-    @cached_property
-    def judged(self) -> frozenset[Run]:
-        """The dense runs that all share, and those of every search's tickets."""
-        runs = (row.run for row in self.levels)
-        return frozenset(
-            run for run in runs if run.search == DENSE or (run.level > 0 and run.label in self.searches.described)
-        )
+    @property
+    def shortened(self) -> tuple[str, ...]:
+        """Sentences about trainings that ended before the budget."""
+        return tuple(shortened([row for row in self.levels if self._is_judged(row) and not _lost(row)], self._budget))
+
+    def _is_judged(self, row: LevelRow) -> bool:
+        """Whether it is one of the dense runs that all share, or of a search's tickets."""
+        return row.run.search == DENSE or (row.run.level > 0 and row.run.label in self.searches.described)
 
     def _shows_learning(self, row: LevelRow) -> bool:
         """Whether what it returned while it trained can stand beside what others did."""
-        return row.run in self.judged and row.run not in self.stopped and row.start < self._budget
+        return self._is_judged(row) and row.run not in self.stopped and row.start < self._budget
 
     @classmethod
     def read(cls, folder: Path) -> Self:

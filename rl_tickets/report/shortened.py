@@ -1,25 +1,27 @@
 """Trainings that ended before their budget, as callbacks may end them, so that others were trained longer."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from .rows import Run
+from rl_tickets.search.plan import DENSE
+
+from .rows import LevelRow
 from .wording import counted
 
 
-def shortened(stopped: Mapping[Run, int], runs: Sequence[Run]) -> Iterator[str]:
+def shortened(rows: Sequence[LevelRow], budget: int) -> Iterator[str]:
     """A sentence for each search.
 
     Args:
-        stopped: environment steps of the runs that ended early.
-        runs: all that are judged.
+        rows: of all runs that are judged and did not diverge.
+        budget: environment steps of a dense run; some searches give their tickets less, all of them the same.
     """
-    many = Counter(run.label for run in runs)
-    for label in dict.fromkeys(run.label for run in runs):
-        steps = [stopped[run] for run in runs if run.label == label and run in stopped]
+    for label in dict.fromkeys(row.run.label for row in rows):
+        own = [row for row in rows if row.run.label == label]
+        whole = budget if label == DENSE else max(row.start + row.timesteps for row in own)
+        steps = [row.timesteps for row in own if row.start + row.timesteps < whole]
         if steps:
             yield (
-                f"`{label}`: {len(steps)} of {counted(many[label], 'run')} ended before the budget, after "
+                f"`{label}`: {len(steps)} of {counted(len(own), 'run')} ended before the budget, after "
                 f"{mean(steps):,.0f} environment steps on average: what is compared was not trained equally long."
             )

@@ -22,7 +22,6 @@ from .results import Results
 from .rows import LevelRow
 from .savings import Savings
 from .searches import Described
-from .shortened import shortened
 from .sizes import sizes
 
 MARGIN = 0.05
@@ -124,7 +123,7 @@ class Summary:
             problem=judge.problem,
             training=None if (scored := results.while_training) is None else cls.of(scored),
             sizes=tuple(sizes(results.sizes)),
-            shortened=tuple(shortened(results.stopped, sorted(results.judged))),
+            shortened=results.shortened,
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
 
