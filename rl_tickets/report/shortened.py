@@ -14,14 +14,20 @@ def shortened(rows: Sequence[LevelRow], budget: int) -> Iterator[str]:
 
     Args:
         rows: of all runs that are judged and did not diverge.
-        budget: environment steps of a dense run; some searches give their tickets less, all of them the same.
+        budget: environment steps of a dense run; what a search gives all tickets of a level may be less.
     """
     for label in dict.fromkeys(row.run.label for row in rows):
         own = [row for row in rows if row.run.label == label]
-        whole = budget if label == DENSE else max(row.start + row.timesteps for row in own)
-        steps = [row.timesteps for row in own if row.start + row.timesteps < whole]
+        most: dict[int, int] = {}
+        for row in own:
+            most[row.run.level] = budget if label == DENSE else max(most.get(row.run.level, 0), _end(row))
+        steps = [row.timesteps for row in own if _end(row) < min(budget, most[row.run.level])]
         if steps:
             yield (
                 f"`{label}`: {len(steps)} of {counted(len(own), 'run')} ended before the budget, after "
                 f"{mean(steps):,.0f} environment steps on average: what is compared was not trained equally long."
             )
+
+
+def _end(row: LevelRow) -> int:
+    return row.start + row.timesteps
