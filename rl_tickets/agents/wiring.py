@@ -149,8 +149,8 @@ def _feeds(source: str, trace: Trace, stacks: Mapping[str, Sequence[Layer]], pro
             mixer = trace.mixing and probe.policy.get_submodule(trace.mixing)
             by = f" by {trace.mixing!r} ({type(mixer).__name__})" if mixer else ""
             raise WiringError(
-                f"units of {source!r} reach {target!r} mixed{by}, so none can go alone; single weights can, and be "
-                "permuted by rt.permuted_mask, or use a policy that does not mix them"
+                f"units of {source!r} reach {target!r} mixed{by}, so none can go alone; prune single weights (which "
+                "rt.permuted_mask permutes), or use a policy that does not mix them"
             )
         feeds.append(Feed(source, target, tuple(np.where(hits.any(0), hits.argmax(0), -1).tolist())))
     return feeds
