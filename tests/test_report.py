@@ -879,10 +879,10 @@ def test_trainings_that_ended_before_the_budget_are_told(tmp_path):
     searches = {"imp": IMP, "early": plan("IMP"), "late": plan("IMP")}
     summary = Summary.read(save(tmp_path, levels, total_timesteps=1000, searches=searches))
     late = [replace(row, timesteps=900 - 100 * (row.run.seed == 0)) for row in runs("late", [90.0])]
-    told = Summary.read(save(tmp_path / "late", [*levels, *late], total_timesteps=1000, searches=searches)).shortened
+    told = Summary.read(save(tmp_path / "late", [*levels, *late], total_timesteps=1000, searches=searches)).ended_early
     assert told[1].startswith(f"`late`: 1 of {SEEDS} runs ended before the budget, after 800 environment steps")
-    assert summary.shortened == (
+    assert summary.ended_early == (
         f"`dense`: 2 of {SEEDS} runs ended before the budget, after 250 environment steps on average: what is compared "
         "was not trained equally long.",
     )
-    assert f"- {summary.shortened[0]}" in (write_report(tmp_path).folder / "report.md").read_text()
+    assert f"- {summary.ended_early[0]}" in (write_report(tmp_path).folder / "report.md").read_text()

@@ -20,7 +20,7 @@ def notes(summary: Summary) -> list[str]:
         if level.unscored:
             how = "left out" if summary.random_return is None else "scored as a random policy"
             found.append(f"{where}: {counted(level.unscored, 'run')} without a finite return, {how}.")
-    return [*found, *summary.shortened, *summary.sizes, *_collapses(summary), *_problems(summary)]
+    return [*found, *summary.ended_early, *summary.sizes, *_collapses(summary), *_problems(summary)]
 
 
 def _collapses(summary: Summary) -> list[str]:

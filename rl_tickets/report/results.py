@@ -12,9 +12,9 @@ import numpy as np
 
 from rl_tickets.search.plan import DENSE
 
+from .ended_early import ended_early
 from .rows import LayerRow, LevelRow, Run, Series
 from .searches import Searches
-from .shortened import shortened
 from .speed import mean_while_training
 from .tables import path_of, read_layers, read_levels, read_series
 
@@ -84,9 +84,9 @@ class Results:
         return dataclasses.replace(self, levels=tuple(scored), curves=())
 
     @property
-    def shortened(self) -> tuple[str, ...]:
+    def ended_early(self) -> tuple[str, ...]:
         """Sentences about trainings that ended before the budget."""
-        return tuple(shortened([row for row in self.levels if self._is_judged(row) and not _lost(row)], self._budget))
+        return tuple(ended_early([row for row in self.levels if self._is_judged(row) and not _lost(row)], self._budget))
 
     def _is_judged(self, row: LevelRow) -> bool:
         """Whether it is one of the dense runs that all share, or of a search's tickets."""

@@ -82,7 +82,7 @@ class Summary:
     """The same by what was returned while training: how fast agents learn; None where that is not known of all."""
     sizes: tuple[str, ...] = ()
     """Sentences about agents of another size than the experiment's."""
-    shortened: tuple[str, ...] = ()
+    ended_early: tuple[str, ...] = ()
     """Sentences about trainings that ended before the budget."""
     readings: tuple[Reading, ...] = ()
     """What tickets of searches that are no controls read of the observation; empty for older folders."""
@@ -123,7 +123,7 @@ class Summary:
             problem=judge.problem,
             training=None if (scored := results.while_training) is None else cls.of(scored),
             sizes=tuple(sizes(results.sizes)),
-            shortened=results.shortened,
+            ended_early=results.ended_early,
             readings=readings(results.inputs, results.levels, order.proper, settings),
         )
 

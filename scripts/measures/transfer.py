@@ -136,11 +136,13 @@ def report(
     """The parts of the report, once all agents are trained."""
     yield f"# {title}"
     yield f"Made by `{asked.command}`."
+    where = "at density " if len(at) == 1 else "averaged over densities "
+    where += " and ".join(f"{density:g}" for density in at)
     yield (
-        "Contrasts in normalised return (0: a random policy; 1: the target's own dense runs), averaged over densities "
-        f"{' and '.join(f'{density:g}' for density in at)}, paired by seed; bold in the figures, and p below 0.05, is "
-        "shown (Holm, over each map). The mean below a map is over its cells without the targets' own tickets, its p "
-        "adjusted over the maps of its figure. A re-initialised ticket has the same mask and other weights."
+        f"Contrasts in normalised return (0: a random policy; 1: the target's own dense runs), {where}, paired by "
+        "seed; bold in the figures, and p below 0.05, is shown (Holm, over each map). The mean below a map is over its "
+        "cells without the targets' own tickets, its p adjusted over the maps of its figure. A re-initialised ticket "
+        "has the same mask and other weights."
     )
     exchange = Exchange.of(experiment, families, at)
     found = exchange.trained(asked)

@@ -9,7 +9,7 @@ from .rows import LevelRow
 from .wording import counted
 
 
-def shortened(rows: Sequence[LevelRow], budget: int) -> Iterator[str]:
+def ended_early(rows: Sequence[LevelRow], budget: int) -> Iterator[str]:
     """A sentence for each search.
 
     Args:
